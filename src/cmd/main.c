@@ -1,0 +1,5 @@
+/* The program. */
+int main(void)
+{
+    return 0;
+}
