@@ -8,7 +8,8 @@
  * sending side) on_gone is called at once, once, and the request must be dropped with http_reply_abort().
  *
  * Ownership: `struct http_req` belongs to the connection, from on_request until the reply has ended: http_reply_end(),
- * http_reply_abort(), or a return from on_gone. The request's head, body and arena live as long. */
+ * http_reply_abort(), or a return from on_gone. The request's head, body and arena live as long, or, after
+ * http_req_hold(), until http_req_release(): also when the connection is long gone, or busy with its next request. */
 #ifndef HEARTH_HTTP_SERVER_H
 #define HEARTH_HTTP_SERVER_H
 
@@ -56,6 +57,9 @@ struct arena *http_req_arena(struct http_req *r);                    /* the call
 bool http_req_via_unix(const struct http_req *r);
 const char *http_req_peer(struct http_req *r);                       /* "127.0.0.1" or "unix:UID" */
 int64_t http_req_received_us(const struct http_req *r);              /* monotonic, when the head was complete */
+/* Keeps the request's memory (head, body, arena) beyond the end of its reply, for what must still be recorded. Once each. */
+void http_req_hold(struct http_req *r);
+void http_req_release(struct http_req *r);
 void http_req_set_data(struct http_req *r, void *data);
 void *http_req_data(const struct http_req *r);
 
