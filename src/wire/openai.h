@@ -1,0 +1,62 @@
+/* wire/openai.h: the OpenAI chat completions API, both sides of it. Includes: core, wire. Pure.
+ *
+ * Source: OpenAI API reference ("Chat", "Streaming", "Errors") and its Python SDK 2.x for what clients depend on.
+ *
+ * Decoding is strict about types of the fields that hearth reads and silent about all others, which pass through. A
+ * field that hearth reads and that stands twice at the top level is refused: two readers could see two requests. */
+#ifndef HEARTH_WIRE_OPENAI_H
+#define HEARTH_WIRE_OPENAI_H
+
+#include "wire/call.h"
+
+/* OP_CHAT or OP_COMPLETION. The call and its texts live in `a` and in `body`. */
+enum err openai_decode(struct arena *a, enum op op, str body, struct call *out, struct wire_error *why);
+
+/* The body to send upstream, as slices of the original with these changes: `model` becomes model_id, fields whose name
+ * begins with "hearth" are left out, and a stream asks for usage. Nothing else is touched. */
+#define OPENAI_MAX_SLICES 32
+enum err openai_upstream_body(struct arena *a, const struct call *c, str model_id, str slices[OPENAI_MAX_SLICES], size_t *n);
+
+/* ---- what an upstream answers ---- */
+/* A whole reply body (status 200). ERR_UPSTREAM when it is not a completion. Strings are copied to `a`; `scratch` is reset. */
+enum err openai_read_reply(struct arena *a, struct arena *scratch, str body, struct reply *r);
+/* An error body of any shape (OpenAI's, {"error":"text"}, {"detail":…}, {"message":…}, HTML): fills error_*; never fails. */
+void openai_read_error(struct arena *a, struct arena *scratch, int status, str body, struct reply *r);
+
+enum openai_event {
+    EVENT_DELTA,                        /* goes to the client as it is */
+    EVENT_FINISH,                       /* carries a finish_reason: this and what follows waits for the record */
+    EVENT_USAGE,                        /* choices empty, usage present: dropped where the client did not ask */
+    EVENT_DONE,                         /* [DONE] */
+    EVENT_ERROR,                        /* {"error":…}: the stream has failed */
+    EVENT_INVALID                       /* not JSON, or no object: the stream has failed */
+};
+/* Classifies one event's data and notes what it says in `r`. */
+enum openai_event openai_read_event(struct arena *a, struct arena *scratch, str data, struct reply *r);
+
+/* ---- what hearth answers ---- */
+str openai_error_body(struct arena *a, enum err e, str message, str param);      /* {"error":{…}} ; message empty: err_text */
+/* The same from an upstream's error: its message, type and code are kept where it has them. */
+str openai_error_from(struct arena *a, const struct reply *r);
+str openai_error_event(struct arena *a, enum err e, str message);                /* "data: {"error":…}\n\n"; no [DONE] follows */
+struct openai_model { str id, owned_by; int64_t created; str meta; };             /* meta: JSON object with hearth's facts, or empty */
+str openai_models_body(struct arena *a, const struct openai_model *m, size_t n);
+str openai_model_body(struct arena *a, const struct openai_model *m);
+
+/* ---- what the engine answers: written into a buf ---- */
+struct openai_writer {
+    str id, model, fingerprint;
+    int64_t created;                    /* seconds since 1970 */
+    bool include_usage;                 /* "usage": null in chunks, and the extra chunk */
+    bool is_chat;
+};
+struct openai_usage { int64_t prompt, completion, cached; };
+enum err openai_write_first(struct buf *b, const struct openai_writer *w, int64_t choice);             /* the role */
+enum err openai_write_delta(struct buf *b, const struct openai_writer *w, int64_t choice, str text);   /* valid UTF-8 */
+enum err openai_write_finish(struct buf *b, const struct openai_writer *w, int64_t choice, str finish_reason);
+enum err openai_write_usage(struct buf *b, const struct openai_writer *w, const struct openai_usage *u);
+enum err openai_write_done(struct buf *b);                                                             /* data: [DONE] */
+/* One whole reply; `texts` and `finish` have n entries. */
+enum err openai_write_reply(struct buf *b, const struct openai_writer *w, const str *texts, const str *finish, size_t n, const struct openai_usage *u);
+
+#endif
