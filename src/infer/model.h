@@ -1,0 +1,56 @@
+/* infer/model.h: one GGUF file, checked and loaded, with its context. Includes: core, llama.
+ *
+ * The file comes as a descriptor, so that what was hashed is what is loaded. It is checked by gguf_check() before libllama
+ * reads a byte of it. */
+#ifndef HEARTH_INFER_MODEL_H
+#define HEARTH_INFER_MODEL_H
+
+#include "infer/gguf.h"
+#include "infer/template.h"
+
+#include <stdatomic.h>
+
+#define MODEL_DEFAULT_CONTEXT 4096
+#define MODEL_MAX_CONTEXT (1 << 20)
+#define MODEL_MAX_SLOTS 64
+#define MODEL_MAX_THREADS 512
+#define MODEL_MAX_BATCH 4096
+#define MODEL_FLASH_ATTN LLAMA_FLASH_ATTN_TYPE_AUTO
+
+struct model_config {
+    FILE *file;                         /* from model_open(); model_load() takes it */
+    int context;                        /* tokens of one sequence; 0: the model's own, at most MODEL_DEFAULT_CONTEXT */
+    int threads, slots, batch;
+    const char *family;                 /* chat template, or NULL */
+};
+
+struct model_progress { _Atomic double share; atomic_bool stop; };
+
+struct model {
+    FILE *file;
+    struct llama_model *llama;
+    struct llama_context *ctx;
+    const struct llama_vocab *vocab;
+    struct chat_template chat;
+    struct prompt_limits limits;        /* limits.context: of one sequence */
+    int threads, slots, batch;
+    struct gguf_facts facts;
+    bool (*should_abort)(void *ctx);    /* set by the engine: ends a running decode */
+    void *abort_ctx;
+};
+
+#define MODEL_WHY 400
+/* A FILE of our own for a descriptor, which is closed: reopened through /proc where that is there (so before confinement), because
+ * the offset of an inherited descriptor is shared with whoever gave it. NULL: not readable. */
+FILE *model_open(int fd);
+/* ERR_ENGINE with a sentence in `why` that can be shown to a person. */
+enum err model_load(const struct model_config *c, struct model_progress *p, struct model *out, char why[MODEL_WHY]);
+void model_free(struct model *m);
+
+/* The cores this process may use: affinity, cgroup quota, and physical cores, not hyperthreads; at least 1. It does not look at
+ * the load, because the number of threads is part of a model's identity. Reads /proc and /sys: before confinement. */
+int model_free_cores(void);
+/* libllama's messages: its errors are kept for model_load()'s `why`, everything is logged at debug level. */
+void model_log_setup(void);
+
+#endif

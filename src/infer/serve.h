@@ -1,0 +1,28 @@
+/* infer/serve.h: the engine's small HTTP server, on its Unix socket. Includes: core, wire, io, http.
+ *
+ *   POST /v1/chat/completions, /v1/completions    OpenAI's, streamed or whole; texts only, n = 1, no tools
+ *   GET  /v1/models                               the one model
+ *   GET  /health       503 {"status":"loading","progress":0.4}, 200 {"status":"ok","step_ms":…,"busy":…,"waiting":…,"slots":…}
+ *   GET  /props        what this engine is (infer/identity.h)
+ *   POST /tokenize     {"content":"…"} -> {"tokens":[…],"count":…}
+ *
+ * Only the user the engine runs as is answered (SO_PEERCRED). Beyond the slots and ENGINE_MAX_WAITING, calls get 429 with
+ * Retry-After. A client that leaves cancels its call; one that does not read stops the generation until it does. */
+#ifndef HEARTH_INFER_SERVE_H
+#define HEARTH_INFER_SERVE_H
+
+#include "infer/confine.h"
+#include "infer/model.h"
+
+struct serve_config {
+    int listen_fd;                      /* a Unix socket */
+    const char *name;                   /* the id of the served model */
+    struct model_config model;
+    struct confinement confinement;
+};
+
+#define SERVE_DRAIN_MS 5000             /* after SIGTERM, for the calls that run */
+/* Serves until SIGTERM or SIGINT. Exit status: 0; 1: failed; 3: the model cannot be loaded (said in the last line on stderr). */
+int serve_run(const struct serve_config *c);
+
+#endif
