@@ -1,0 +1,326 @@
+/* One try at one model: CALL gets the engine ready, puts the intent on record and sends the request; STREAM hands on what
+ * comes back. The end of a stream (from the event that says the answer is complete) is held until RECORD has its row on disk. */
+#include "gate/request.h"
+
+#include "core/log.h"
+
+#define ERROR_BODY_MAX (1u << 20)       /* of an upstream's error reply */
+
+/* ---- CALL ---- */
+
+/* The door: every attempt passes here, whatever chose its model. ROUTE has refused already what may not leave; this
+ * asks again, so that no later way of choosing can forget it. */
+static enum err attempt_door(struct gate_req *r)
+{
+    const struct provider *p = r->decision.model->provider;
+    if (p->zone == ZONE_CLOUD && r->decision.data == DATA_PRIVATE)
+        return gate_fail(r, ERR_PRIVATE, STR_NONE);
+    if (p->zone == ZONE_CLOUD && !r->view->cfg->policy.cloud_without_guard)
+        return gate_fail(r, ERR_GUARD, STR_NONE);
+    return ERR_OK;
+}
+
+static void attempt_on_ready(struct fleet_waiter *w)
+{
+    struct gate_req *r = w->ctx;
+    gate_step(r);
+}
+
+static enum err attempt_engine(struct gate_req *r)
+{
+    struct fleet_engine *e = r->view->cfg->engines[r->decision.model - r->view->cfg->policy.models];
+    if (!e) {
+        r->call_step = CALL_INTENT;
+        return ERR_OK;
+    }
+    r->waiter = (struct fleet_waiter){ .port = &r->loop->fleet_port, .on_ready = attempt_on_ready, .ctx = r };
+    enum err err = fleet_acquire(e, &r->waiter, &r->ready);
+    r->call_step = err == ERR_AGAIN ? CALL_ENGINE_WAIT : CALL_INTENT;
+    return err == ERR_ENGINE ? gate_fail(r, err, str_of(r->waiter.why)) : err;
+}
+
+static enum err attempt_engine_back(struct gate_req *r)
+{
+    if (r->waiter.state != FLEET_IDLE)
+        return ERR_AGAIN;
+    if (r->waiter.err != ERR_OK)
+        return gate_fail(r, r->waiter.err, str_of(r->waiter.why));
+    r->ready = r->waiter.ready;
+    r->call_step = CALL_INTENT;
+    return ERR_OK;
+}
+
+static enum err attempt_intent(struct gate_req *r)
+{
+    str id = r->decision.model->id.n ? r->decision.model->id : r->decision.model->name;
+    enum err e = openai_upstream_body(r->a, &r->call, id, r->slices, &r->n_slices);
+    if (e != ERR_OK)
+        return e;
+    r->attempted = true;
+    gate_submit_intent(r);
+    r->call_step = r->decision.model->provider->zone == ZONE_CLOUD && r->in_ledger ? CALL_INTENT_WAIT : CALL_SEND;
+    return ERR_OK;
+}
+
+static enum err attempt_intent_back(struct gate_req *r)
+{
+    if (r->in_ledger)
+        return ERR_AGAIN;
+    r->call_step = CALL_SEND;
+    return r->intent.err == ERR_OK ? ERR_OK : gate_fail(r, ERR_STORE, STR_NONE);
+}
+
+static void attempt_on_head(void *ctx, const struct http_head *h);
+static void attempt_on_data(void *ctx, str data);
+static void attempt_on_end(void *ctx, enum err e, const char *detail);
+
+static enum err attempt_send(struct gate_req *r)
+{
+    static const struct http_client_events events = { attempt_on_head, attempt_on_data, attempt_on_end };
+    const struct provider *p = r->decision.model->provider;
+    struct http_pool *pool;
+    enum err e = gate_pool(r->view, r->decision.model, &pool);
+    if (e != ERR_OK)
+        return gate_fail(r, e, STR_NONE);
+    str fields = arena_printf(r->a, "Content-Type: application/json\r\nAccept: %s\r\nUser-Agent: hearth/" HEARTH_VERSION "\r\n%s%.*s%s",
+                              r->call.stream ? "text/event-stream" : "application/json", p->key.n ? "Authorization: Bearer " : "",
+                              STR_ARG(p->key), p->key.n ? "\r\n" : "");
+    if (!fields.p)
+        return ERR_LIMIT;
+    struct http_request rq = { .method = S("POST"), .fields = fields, .body = r->slices, .n_body = r->n_slices,
+                               .target = r->op == OP_CHAT ? S("/chat/completions") : S("/completions"),
+                               .first_byte_ms = p->first_byte_ms, .gap_ms = p->gap_ms };
+    r->sent_us = clock_mono_us(&r->loop->gate->opt.clock);
+    r->call_step = CALL_WAIT;
+    return http_exchange_start(pool, &rq, &events, r, &r->x);
+}
+
+enum err gate_call(struct gate_req *r)
+{
+    static enum err (*const steps[])(struct gate_req *) = {     /* in the order of enum call_step */
+        attempt_engine, attempt_engine_back, attempt_intent, attempt_intent_back, attempt_send };
+    if (r->call_step == CALL_ENGINE) {
+        enum err e = attempt_door(r);
+        if (e != ERR_OK)
+            return e;
+    }
+    while (r->call_step < CALL_WAIT) {
+        enum err e = steps[r->call_step](r);
+        if (e != ERR_OK)
+            return e;
+    }
+    return r->status || r->upstream_ended ? ERR_OK : ERR_AGAIN;
+}
+
+/* ---- STREAM: what the upstream sends ---- */
+
+static bool is_json(str type) { return str_ieq(str_slice(type.p, type.n < 16 ? type.n : 16), S("application/json")); }
+static bool is_sse(str type) { return str_ieq(str_slice(type.p, type.n < 17 ? type.n : 17), S("text/event-stream")); }
+
+/* The attempt is over by our own decision: no further event will come. */
+static void attempt_give_up(struct gate_req *r, enum err e, str message)
+{
+    gate_fail(r, e, message);
+    if (r->x)
+        http_exchange_cancel(r->x);
+    r->x = NULL;
+    r->upstream_ended = true;
+    r->upstream_err = e;
+}
+
+static void attempt_on_head(void *ctx, const struct http_head *h)
+{
+    struct gate_req *r = ctx;
+    r->status = h->status;
+    r->upstream_type = arena_str(r->a, http_get(h, S("content-type")));
+    r->retry_after = arena_str(r->a, http_get(h, S("retry-after")));
+    if (h->status >= 300 && h->status < 400)
+        attempt_give_up(r, ERR_UPSTREAM, S("the upstream answered with a redirect, which is not followed"));
+    else if (h->status == 200 && r->call.stream && !is_sse(r->upstream_type))
+        attempt_give_up(r, ERR_UPSTREAM, S("the upstream did not answer with a stream"));
+    else if (h->status == 200 && !r->call.stream && !is_json(r->upstream_type))
+        attempt_give_up(r, ERR_UPSTREAM, S("the upstream did not answer with JSON"));
+    else if (h->status == 200 && r->call.stream) {
+        sse_init(&r->sse, r->loop->gate->opt.record_max);
+        r->sse_open = true;
+    } else if (h->status != 200)
+        r->taken.max = ERROR_BODY_MAX;
+    gate_step(r);
+}
+
+/* The fields every reply of a call carries. */
+static str attempt_fields(struct gate_req *r)
+{
+    return arena_printf(r->a, "x-request-id: %s\r\nx-hearth-call: %s\r\nx-hearth-model: %.*s\r\nx-hearth-overhead-us: %lld\r\nCache-Control: no-cache\r\n",
+                        r->id, r->id, STR_ARG(r->decision.model->name), (long long)(r->sent_us - r->begin_us));
+}
+
+/* To the client now, and to the record up to its limit. */
+static void attempt_relay(struct gate_req *r, str bytes)
+{
+    if (!bytes.n || r->gone)
+        return;
+    if (!r->reply_started) {
+        r->reply_started = true;
+        http_reply_start(r->http, 200, S("text/event-stream; charset=utf-8"), attempt_fields(r));
+    }
+    r->taken_bytes += bytes.n;
+    size_t room = r->loop->gate->opt.record_max - r->taken.n;
+    (void)buf_put(&r->taken, str_slice(bytes.p, bytes.n < room ? bytes.n : room));
+    if (http_reply_write(r->http, bytes) == ERR_AGAIN && r->x && !r->paused) {
+        r->paused = true;
+        http_exchange_pause(r->x, true);
+    }
+}
+
+static void attempt_hold(struct gate_req *r, str bytes)
+{
+    if (buf_put(&r->held, bytes) != ERR_OK)
+        attempt_give_up(r, ERR_UPSTREAM, S("the upstream sent too much after its last token"));
+}
+
+/* One event: true when its bytes go to the client at once. */
+static bool attempt_event(struct gate_req *r, const struct sse_event *ev)
+{
+    if (!ev->has_data)
+        return !r->holding;
+    bool started = r->reply.started;
+    enum openai_event kind = openai_read_event(r->a, &r->loop->scratch, ev->data, &r->reply);
+    if (!started && r->reply.started)
+        r->first_us = clock_mono_us(&r->loop->gate->opt.clock);
+    switch (kind) {
+    case EVENT_ERROR:
+        attempt_give_up(r, ERR_UPSTREAM, r->reply.error_message);
+        return false;
+    case EVENT_INVALID:
+        attempt_give_up(r, ERR_UPSTREAM, S("the upstream sent an event that is not JSON"));
+        return false;
+    case EVENT_USAGE:
+        if (r->call.include_usage)
+            attempt_hold(r, ev->raw);
+        return false;
+    case EVENT_FINISH:
+    case EVENT_DONE:
+        r->holding = r->holding || r->reply.finished || kind == EVENT_DONE;
+        break;
+    case EVENT_DELTA:
+        break;
+    }
+    if (r->holding)
+        attempt_hold(r, ev->raw);
+    return !r->holding;
+}
+
+/* All events of one read go out with one write, as long as nothing between them is dropped. */
+static void attempt_events(struct gate_req *r, str data)
+{
+    struct sse_event ev;
+    str run = STR_NONE;
+    enum err e = ERR_OK;
+    sse_feed(&r->sse, data);
+    while (!r->upstream_ended && (e = sse_next(&r->sse, &ev)) == ERR_OK) {
+        if (!attempt_event(r, &ev))
+            continue;
+        if (run.n && run.p + run.n == ev.raw.p) {
+            run.n += ev.raw.n;
+            continue;
+        }
+        attempt_relay(r, run);
+        run = ev.raw;
+        if (run.p < data.p || run.p >= data.p + data.n) {       /* put together in the carry: not valid after the next event */
+            attempt_relay(r, run);
+            run = STR_NONE;
+        }
+    }
+    attempt_relay(r, run);
+    if (e != ERR_OK && e != ERR_AGAIN && !r->upstream_ended)
+        attempt_give_up(r, ERR_UPSTREAM, S("the upstream sent an event that is too large"));
+}
+
+static void attempt_on_data(void *ctx, str data)
+{
+    struct gate_req *r = ctx;
+    if (r->upstream_ended)
+        return;
+    if (r->sse_open)
+        attempt_events(r, data);
+    else if (buf_put(&r->taken, data) != ERR_OK)
+        attempt_give_up(r, ERR_UPSTREAM, S("the upstream's reply is larger than the configured limit"));
+    if (r->upstream_ended)
+        gate_step(r);
+}
+
+static void attempt_on_end(void *ctx, enum err e, const char *detail)
+{
+    struct gate_req *r = ctx;
+    r->x = NULL;
+    r->upstream_ended = true;
+    r->upstream_err = e;
+    if (e != ERR_OK && detail && *detail)
+        gate_fail(r, e, arena_str(r->a, str_of(detail)));
+    gate_step(r);
+}
+
+/* ---- STREAM: what it amounts to ---- */
+
+static enum err attempt_error_reply(struct gate_req *r)
+{
+    str body = buf_str(&r->taken);
+    r->http_status = r->status;
+    openai_read_error(r->a, &r->loop->scratch, r->status, body, &r->reply);
+    r->body = openai_error_from(r->a, &r->reply);
+    /* A body that is already in the client's dialect goes on as it is: clients depend on its wording. */
+    json v;
+    arena_reset(&r->loop->scratch);
+    if (json_parse(&r->loop->scratch, body, &JSON_DEFAULT_LIMITS, &v, NULL) == ERR_OK && json_type(json_member(v, S("error"))) == JSON_OBJECT)
+        r->body = arena_str(r->a, body);
+    return ERR_UPSTREAM;
+}
+
+static enum err attempt_stream_end(struct gate_req *r)
+{
+    if (sse_pending(&r->sse) || !r->reply.finished)
+        return gate_fail(r, ERR_CUT, STR_NONE);
+    if (!r->reply.done)                 /* complete, but without the mark that clients wait for */
+        attempt_hold(r, S("data: [DONE]\n\n"));
+    return ERR_OK;
+}
+
+enum err gate_stream(struct gate_req *r)
+{
+    if (!r->upstream_ended)
+        return ERR_AGAIN;
+    if (r->upstream_err != ERR_OK) {
+        /* Everything was there and only the connection's end was rough: the answer is whole. */
+        if (r->sse_open && r->upstream_err == ERR_CUT && r->reply.finished && r->reply.done)
+            return ERR_OK;
+        return r->upstream_err;
+    }
+    if (r->status != 200)
+        return attempt_error_reply(r);
+    if (r->sse_open)
+        return attempt_stream_end(r);
+    r->first_us = clock_mono_us(&r->loop->gate->opt.clock);
+    enum err e = openai_read_reply(r->a, &r->loop->scratch, buf_str(&r->taken), &r->reply);
+    return e == ERR_OK ? ERR_OK : gate_fail(r, e, STR_NONE);
+}
+
+/* ---- from outside ---- */
+
+void gate_attempt_abort(struct gate_req *r)
+{
+    if (r->x)
+        http_exchange_cancel(r->x);
+    r->x = NULL;
+    fleet_forget(&r->waiter);
+    r->upstream_ended = true;
+}
+
+void gate_on_drain(struct gate_req *r)
+{
+    if (!r->paused)
+        return;
+    r->paused = false;
+    if (r->x)
+        http_exchange_pause(r->x, false);
+}

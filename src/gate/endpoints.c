@@ -1,0 +1,163 @@
+/* What can be asked for: one table of paths. Calls go through the stages (gate.c); the rest is answered here. */
+#include "gate/request.h"
+
+static void endpoint_models(struct gate_loop *l, struct http_req *http, str rest);
+static void endpoint_health(struct gate_loop *l, struct http_req *http, str rest);
+static void endpoint_root(struct gate_loop *l, struct http_req *http, str rest);
+
+static const struct endpoint {
+    str method, path;
+    bool prefix;                        /* `path` ends with a slash and takes what follows */
+    enum op op;                         /* OP_NONE: answered by `serve` */
+    void (*serve)(struct gate_loop *l, struct http_req *http, str rest);
+} endpoints[] = {
+    { S("POST"), S("/v1/chat/completions"), false, OP_CHAT, NULL },
+    { S("POST"), S("/v1/completions"), false, OP_COMPLETION, NULL },
+    { S("GET"), S("/v1/models"), false, OP_NONE, endpoint_models },
+    { S("GET"), S("/v1/models/"), true, OP_NONE, endpoint_models },
+    { S("GET"), S("/health"), false, OP_NONE, endpoint_health },
+    { S("GET"), S("/"), false, OP_NONE, endpoint_root },
+};
+
+static void endpoint_error(struct http_req *http, enum err e, str message, str fields)
+{
+    str body = openai_error_body(http_req_arena(http), e, message, STR_NONE);
+    (void)http_reply(http, err_http(e), S("application/json"), fields, body);
+}
+
+/* ---- GET ---- */
+
+static str model_meta(struct arena *a, const struct model *m)
+{
+    return arena_printf(a, "{\"provider\":\"%.*s\",\"zone\":\"%.*s\",\"kind\":\"model\"}", STR_ARG(m->provider->name),
+                        STR_ARG(zone_name(m->provider->zone)));
+}
+
+static void endpoint_models(struct gate_loop *l, struct http_req *http, str rest)
+{
+    struct arena *a = http_req_arena(http);
+    const struct policy *p = &l->view->cfg->policy;
+    size_t n = 0;
+    struct openai_model *list = arena_new(a, struct openai_model, p->n_models + p->n_tasks + 1);
+    for (size_t i = 0; list && i < p->n_models; i++)
+        list[n++] = (struct openai_model){ .id = p->models[i].name, .owned_by = p->models[i].provider->name, .meta = model_meta(a, &p->models[i]) };
+    for (size_t i = 0; list && i < p->n_tasks; i++)
+        list[n++] = (struct openai_model){ .id = arena_printf(a, "task/%.*s", STR_ARG(p->tasks[i].name)), .owned_by = S("hearth"), .meta = S("{\"kind\":\"task\"}") };
+    if (!list) {
+        endpoint_error(http, ERR_LIMIT, STR_NONE, STR_NONE);
+        return;
+    }
+    if (!rest.n) {
+        (void)http_reply(http, 200, S("application/json"), STR_NONE, openai_models_body(a, list, n));
+        return;
+    }
+    str id;
+    if (http_path_decode(a, rest, &id) == ERR_OK)
+        for (size_t i = 0; i < n; i++)
+            if (str_eq(list[i].id, id)) {
+                (void)http_reply(http, 200, S("application/json"), STR_NONE, openai_model_body(a, &list[i]));
+                return;
+            }
+    endpoint_error(http, ERR_MODEL, STR_NONE, STR_NONE);
+}
+
+static void endpoint_health(struct gate_loop *l, struct http_req *http, str rest)
+{
+    (void)rest;
+    struct ledger *led = l->gate->opt.ledger;
+    bool well = (!led || ledger_healthy(led)) && !l->draining;
+    (void)http_reply(http, well ? 200 : 503, S("application/json"), STR_NONE,
+                     well ? S("{\"status\":\"ok\"}") : l->draining ? S("{\"status\":\"draining\"}") : S("{\"status\":\"ledger unavailable\"}"));
+}
+
+static void endpoint_root(struct gate_loop *l, struct http_req *http, str rest)
+{
+    (void)l;
+    (void)rest;
+    (void)http_reply(http, 200, S("text/plain; charset=utf-8"), STR_NONE,
+                     S("hearth " HEARTH_VERSION " is running. Point an OpenAI client at /v1; GET /v1/models lists what answers.\n"));
+}
+
+/* ---- dispatch ---- */
+
+static bool endpoint_matches(const struct endpoint *e, str path)
+{
+    return e->prefix ? path.n > e->path.n && str_starts(path, e->path) : str_eq(path, e->path);
+}
+
+void gate_on_request(void *ctx, struct http_req *http)
+{
+    struct gate_loop *l = ctx;
+    const struct http_head *h = http_req_head(http);
+    str method = str_eq(h->method, S("HEAD")) ? S("GET") : h->method;
+    const struct endpoint *other = NULL;
+    for (size_t i = 0; i < sizeof endpoints / sizeof endpoints[0]; i++) {
+        const struct endpoint *e = &endpoints[i];
+        if (!endpoint_matches(e, h->path))
+            continue;
+        other = e;
+        if (!str_eq(e->method, method))
+            continue;
+        if (e->op == OP_NONE) {
+            e->serve(l, http, str_skip(h->path, e->path.n));
+            return;
+        }
+        struct gate_req *r = gate_begin(l, http, e->op);
+        if (r)
+            gate_step(r);
+        else
+            endpoint_error(http, ERR_LIMIT, STR_NONE, STR_NONE);
+        return;
+    }
+    if (other)
+        endpoint_error(http, ERR_METHOD, STR_NONE, str_eq(other->method, S("POST")) ? S("Allow: POST\r\n") : S("Allow: GET, HEAD\r\n"));
+    else
+        endpoint_error(http, ERR_NOTFOUND, S("there is nothing at this path; hearth serves /v1/chat/completions, /v1/completions and /v1/models"), STR_NONE);
+}
+
+/* ---- before a body is read ---- */
+
+/* A name that only this machine can mean, with our port. Anything else could be a foreign page's DNS name that was made
+ * to point here (DNS rebinding). */
+static bool host_is_ours(str host, uint16_t port)
+{
+    static const str names[] = { S("localhost"), S("127.0.0.1"), S("[::1]") };
+    char suffix[8];
+    int n = snprintf(suffix, sizeof suffix, ":%u", port);
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (host.n < names[i].n || !str_ieq(str_slice(host.p, names[i].n), names[i]))
+            continue;
+        str rest = str_skip(host, names[i].n);
+        if (rest.n == 0 ? port == 80 : str_eq(rest, str_slice(suffix, (size_t)n)))
+            return true;
+    }
+    return false;
+}
+
+int gate_check_head(void *ctx, const struct http_head *h, bool via_unix, const char **what)
+{
+    struct gate_loop *l = ctx;
+    str origin = http_get(h, S("origin"));
+    if (via_unix)
+        return 0;
+    if (!host_is_ours(h->host, l->gate->opt.port)) {
+        *what = "this Host is not served here";
+        return 403;
+    }
+    if (!http_count(h, S("origin")))
+        return 0;
+    size_t scheme = str_starts(origin, S("http://")) ? 7 : origin.n;
+    if (scheme == 7 && str_ieq(str_skip(origin, 7), h->host))
+        return 0;
+    *what = "requests from pages of another origin are not served";
+    return 403;
+}
+
+void gate_on_reject(void *ctx, str path, int status, const char *what, struct arena *a, str *content_type, str *body)
+{
+    (void)ctx;
+    (void)path;
+    enum err e = status == 403 ? ERR_FORBIDDEN : status == 408 ? ERR_TIMEOUT : status == 413 ? ERR_LIMIT : status >= 500 ? ERR_UNSUPPORTED : ERR_SYNTAX;
+    *content_type = S("application/json");
+    *body = openai_error_body(a, e, str_of(what), STR_NONE);
+}

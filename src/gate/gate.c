@@ -1,0 +1,128 @@
+/* The life of one call, in seven stages. Start reading here.
+ *
+ *   READ      decode the body, reserve places in the ledger                      below
+ *   CLASSIFY  name its task, risk and data class                                 below, route/route.c
+ *   GUARD     what may leave: until the guard exists, the door is shut or open   below
+ *   ROUTE     choose the model                                                   below, route/route.c
+ *   CALL      the engine ready, the intent on record, the request sent           attempt.c
+ *   STREAM    hand on what comes; keep back the end                              attempt.c
+ *   RECORD    one row; when it is on disk, the end goes to the client            record.c
+ *
+ * A stage that must wait returns ERR_AGAIN; the callback of what it waits for calls gate_step() again. */
+#include "gate/request.h"
+
+#include "core/log.h"
+
+enum err gate_fail(struct gate_req *r, enum err e, str message)
+{
+    if (!r->why.message.n)
+        r->why = (struct wire_error){ .err = e, .message = message };
+    return e;
+}
+
+/* ---- READ ---- */
+
+static enum err gate_read(struct gate_req *r)
+{
+    struct ledger *led = r->loop->gate->opt.ledger;
+    if (led) {
+        enum err e = ledger_reserve(led, 2);
+        if (e != ERR_OK)
+            return e;                   /* no record can be made, so no answer can be given */
+        r->places = 2;
+    }
+    const struct http_head *h = http_req_head(r->http);
+    str type = http_get(h, S("content-type"));
+    /* A page of a foreign site can post text/plain without asking; JSON it cannot. */
+    if (!str_ieq(str_slice(type.p, type.n < 16 ? type.n : 16), S("application/json")))
+        return gate_fail(r, ERR_SYNTAX, S("the Content-Type must be application/json"));
+    return openai_decode(r->a, r->op, http_req_body(r->http), &r->call, &r->why);
+}
+
+/* ---- CLASSIFY ---- */
+
+static enum err gate_classify(struct gate_req *r)
+{
+    const struct http_head *h = http_req_head(r->http);
+    struct route_ask ask = { r->call.model, http_get(h, S("x-hearth-task")), http_get(h, S("x-hearth-data")) };
+    return route_classify(r->a, &r->view->cfg->policy, &ask, &r->decision, &r->why);
+}
+
+/* ---- GUARD ---- */
+
+/* Without a finder nothing can be masked: what may go to a cloud at all is decided by the configuration's
+ * `guard: { cloud: off }`, which ROUTE asks for and the door in attempt.c asks for again. */
+static enum err gate_guard(struct gate_req *r)
+{
+    (void)r;
+    return ERR_OK;
+}
+
+/* ---- ROUTE ---- */
+
+static enum err gate_route(struct gate_req *r)
+{
+    return route_choose(r->a, &r->view->cfg->policy, &r->decision, &r->why);
+}
+
+/* ---- the machine ---- */
+
+static enum err (*const stage_run[STAGE_DONE])(struct gate_req *) = {   /* in the order of enum stage */
+    gate_read, gate_classify, gate_guard, gate_route, gate_call, gate_stream, gate_record };
+
+/* Runs stages until one must wait (ERR_AGAIN). A failed stage jumps to RECORD:
+ * a refused call is evidence too, so it must reach the ledger. */
+void gate_step(struct gate_req *r)
+{
+    if (r->stepping)
+        return;                         /* a callback inside a stage: the loop below looks again */
+    r->stepping = true;
+    while (r->stage < STAGE_DONE) {
+        enum err e = stage_run[r->stage](r);
+        if (e == ERR_AGAIN) {
+            r->stepping = false;
+            return;
+        }
+        if (e != ERR_OK && r->err == ERR_OK)
+            r->err = e;
+        r->stage = e != ERR_OK && r->stage < STAGE_RECORD ? STAGE_RECORD : r->stage + 1;
+    }
+    r->stepping = false;
+    if (r->in_ledger == 0)
+        gate_end(r);
+}
+
+static void gate_client(struct gate_req *r)
+{
+    str agent = http_get(http_req_head(r->http), S("user-agent"));
+    snprintf(r->client, sizeof r->client, "%.60s %.*s", http_req_peer(r->http), (int)(agent.n < 90 ? agent.n : 90), agent.p ? agent.p : "");
+}
+
+struct gate_req *gate_begin(struct gate_loop *l, struct http_req *http, enum op op)
+{
+    struct gate_req *r = arena_new(http_req_arena(http), struct gate_req, 1);
+    if (!r)
+        return NULL;
+    http_req_hold(http);
+    http_req_set_data(http, r);
+    r->loop = l;
+    r->view = l->view;
+    r->view->refs++;
+    r->http = http;
+    r->a = http_req_arena(http);
+    r->op = op;
+    r->begin_us = http_req_received_us(http);
+    r->wall_us = clock_wall_us(&l->gate->opt.clock);
+    uuid7(&l->rng, r->wall_us, r->id);
+    buf_init(&r->taken, r->view->cfg->reply_max);
+    buf_init(&r->held, l->gate->opt.record_max);
+    reply_init(&r->reply);
+    gate_client(r);
+    r->next = l->requests;
+    r->back = &l->requests;
+    if (r->next)
+        r->next->back = &r->next;
+    l->requests = r;
+    atomic_fetch_add_explicit(&l->running, 1, memory_order_relaxed);
+    return r;
+}

@@ -1,0 +1,50 @@
+/* gate/gate.h: the gateway: loop threads that take calls from clients through seven stages to the ledger. Includes: all below.
+ *
+ * The picture is in gate.c. Each loop thread has its own connections, upstream pools and ports; nothing on the way of a call
+ * takes a lock but the queues. A configuration is immutable and counted: a call keeps the one it began with, so swapping
+ * is atomic and touches no running call. */
+#ifndef HEARTH_GATE_GATE_H
+#define HEARTH_GATE_GATE_H
+
+#include "core/clock.h"
+#include "fleet/fleet.h"
+#include "http/client.h"
+#include "http/server.h"
+#include "ledger/ledger.h"
+#include "route/policy.h"
+
+#include <stdatomic.h>
+
+struct gate;
+
+struct gate_config {
+    struct policy policy;
+    struct fleet_engine **engines;      /* one per policy.models: embedded models' engines, else NULL */
+    struct http_client_limits upstream;
+    size_t reply_max;                   /* bytes of a reply that is not streamed; default 64 MiB */
+    atomic_int refs;
+    void (*release)(struct gate_config *c);     /* when the last call that began with it has ended; any thread */
+    void *owner;
+};
+
+struct gate_options {
+    int threads;
+    int tcp_fd, unix_fd;                /* listening; -1: none. Not owned. */
+    uint16_t port;                      /* of tcp_fd: Host fields must name it */
+    struct http_limits limits;
+    struct ledger *ledger;              /* NULL: no record is kept (the bench's development switch, nothing else) */
+    struct clock clock;
+    size_t record_max;                  /* reply bytes kept for the record; default 8 MiB */
+};
+
+/* Takes one reference of `c`. Returns when all loops run. */
+enum err gate_start(const struct gate_options *o, struct gate_config *c, struct gate **out);
+void gate_swap_config(struct gate *g, struct gate_config *c);    /* new calls use it from their loop's next turn on */
+void gate_drain(struct gate *g);                                 /* no new connections or calls; running ones go on */
+size_t gate_running(const struct gate *g);                       /* calls that have not ended, their record included */
+void gate_stop(struct gate *g);                                  /* drops what still runs (recorded as cut), joins the threads, frees */
+
+void gate_config_ref(struct gate_config *c);
+void gate_config_unref(struct gate_config *c);
+
+#endif

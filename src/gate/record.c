@@ -1,0 +1,264 @@
+/* RECORD: one row for what happened, then, when that row is on disk, the end of the answer for the client. The same
+ * function fills the intent and the end, so that the two rows of an attempt cannot tell different stories. */
+#include "gate/request.h"
+
+#include "core/log.h"
+
+static str record_stop(struct gate_req *r)
+{
+    json stop = json_member(r->call.root, S("stop"));
+    return json_type(stop) == JSON_NONE ? STR_NONE : json_span(stop);
+}
+
+static void record_request(struct gate_req *r, struct ledger_row *row)
+{
+    const struct http_head *h = http_req_head(r->http);
+    const struct params *p = &r->call.params;
+    uint64_t retry;
+    row->at_us = clock_wall_us(&r->loop->gate->opt.clock);
+    row->call_id = str_slice(r->id, UUID_TEXT - 1);
+    row->attempt = r->attempted ? 1 : 0;
+    row->operation = op_name(r->op);
+    row->dialect = dialect_name(DIALECT_OPENAI);
+    row->policy = &r->view->cfg->policy.hash;
+    row->arm = S("primary");
+    row->client = str_of(r->client);
+    row->trace = http_get(h, S("traceparent"));
+    row->conversation = http_get(h, S("x-hearth-conversation"));
+    if (str_u64(http_get(h, S("x-stainless-retry-count")), &retry))
+        row->client_retry = (int64_t)retry;
+    if (!row->trace.n)
+        row->trace = STR_NONE;
+    if (!row->conversation.n)
+        row->conversation = STR_NONE;
+    row->request_bytes = (int64_t)http_req_body(r->http).n;
+    if (json_type(r->call.root) != JSON_OBJECT)
+        return;                         /* it could not be read: there is nothing more to say of it */
+    row->model_asked = r->call.model;
+    row->stream = r->call.stream;
+    row->temperature = p->temperature;
+    row->top_p = p->top_p;
+    row->min_p = p->min_p;
+    row->frequency_penalty = p->frequency_penalty;
+    row->presence_penalty = p->presence_penalty;
+    row->top_k = p->top_k;
+    row->max_tokens = p->max_tokens;
+    row->seed = p->seed;
+    row->choices = p->n;
+    row->stop = record_stop(r);
+}
+
+static void record_decision(struct gate_req *r, struct ledger_row *row)
+{
+    const struct decision *d = &r->decision;
+    if (!d->reason)
+        return;
+    row->risk = risk_name(d->risk);
+    row->data_class = data_name(d->data);
+    row->decision = str_of(d->reason);
+    row->candidates = d->candidates;
+    if (d->task) {
+        row->task = d->task->name;
+        if (d->task->prompt.n)
+            row->prompt_name = d->task->prompt;
+    }
+    if (!d->model)
+        return;
+    row->model = d->model->name;
+    row->model_id = d->model->id.n ? d->model->id : d->model->name;
+    row->provider = d->model->provider->name;
+    row->zone = zone_name(d->model->provider->zone);
+    row->endpoint = d->model->provider->url.n ? d->model->provider->url : S("embedded");
+    if (r->ready)
+        row->fingerprint = &r->ready->fingerprint;
+}
+
+static void record_init(struct gate_req *r, struct ledger_entry *e, enum row_kind kind)
+{
+    *e = (struct ledger_entry){ .port = &r->loop->ledger_port, .ctx = r, .private = r->decision.data == DATA_PRIVATE };
+    row_init(&e->row, kind);
+    record_request(r, &e->row);
+    record_decision(r, &e->row);
+}
+
+static void record_on_done(struct ledger_entry *e, enum err err, int64_t seq)
+{
+    struct gate_req *r = e->ctx;
+    e->err = err;
+    e->seq = seq;
+    r->in_ledger--;
+    if (r->stage == STAGE_DONE && r->in_ledger == 0)
+        gate_end(r);
+    else
+        gate_step(r);
+}
+
+static void record_submit(struct gate_req *r, struct ledger_entry *e)
+{
+    e->on_done = record_on_done;
+    r->places--;
+    r->in_ledger++;
+    ledger_submit(r->loop->gate->opt.ledger, e);
+}
+
+void gate_submit_intent(struct gate_req *r)
+{
+    if (!r->loop->gate->opt.ledger)
+        return;
+    record_init(r, &r->intent, ROW_INTENT);
+    record_submit(r, &r->intent);
+    gate_want_flush(r->loop, r->decision.model->provider->zone == ZONE_CLOUD);
+}
+
+/* ---- the end row ---- */
+
+static int64_t record_cost(const struct gate_req *r)
+{
+    const struct model *m = r->decision.model;
+    if (!m || r->reply.prompt_tokens < 0 || r->reply.completion_tokens < 0 || m->price_input != m->price_input || m->price_output != m->price_output)
+        return ROW_NULL_I;
+    /* Dollars per million tokens are micro-dollars per token. */
+    return (int64_t)((double)r->reply.prompt_tokens * m->price_input + (double)r->reply.completion_tokens * m->price_output + 0.5);
+}
+
+static int64_t known(int64_t tokens) { return tokens == TOKENS_UNKNOWN ? ROW_NULL_I : tokens; }
+static str said(str s) { return s.n ? s : STR_NONE; }
+
+static str record_outcome(const struct gate_req *r)
+{
+    switch (r->err) {
+    case ERR_OK:     return S("ok");
+    case ERR_CLIENT: return S("cancelled");
+    case ERR_CUT:    return S("cut");
+    default:         return r->attempted ? S("error") : S("refused");
+    }
+}
+
+static void record_result(struct gate_req *r, struct ledger_row *row)
+{
+    int64_t now = clock_mono_us(&r->loop->gate->opt.clock);
+    row->outcome = record_outcome(r);
+    row->http_status = r->reply_started ? 200 : r->http_status;
+    row->total_us = now - r->begin_us;
+    if (r->err != ERR_OK) {
+        row->error_type = str_of(*err_code(r->err) ? err_code(r->err) : err_name(r->err));
+        if (r->reply.has_error)         /* an upstream's text may quote the prompt: its type and code are enough here */
+            row->error_detail = said(r->reply.error_code.n ? r->reply.error_code : r->reply.error_type);
+    }
+    if (!r->attempted)
+        return;
+    row->overhead_us = r->sent_us ? r->sent_us - r->begin_us : ROW_NULL_I;
+    row->first_us = r->first_us ? r->first_us - r->sent_us : ROW_NULL_I;
+    row->model_served = said(r->reply.model);
+    row->response_id = said(r->reply.id);
+    row->system_fingerprint = said(r->reply.fingerprint);
+    row->finish_reason = said(r->reply.finish_reason);
+    row->input_tokens = known(r->reply.prompt_tokens);
+    row->output_tokens = known(r->reply.completion_tokens);
+    row->cached_tokens = known(r->reply.cached_tokens);
+    row->reasoning_tokens = known(r->reply.reasoning_tokens);
+    row->cost_micros = record_cost(r);
+}
+
+static void record_submit_end(struct gate_req *r)
+{
+    record_init(r, &r->end, ROW_END);
+    record_result(r, &r->end.row);
+    r->slice_request = http_req_body(r->http);
+    r->end.request = (struct ledger_body){ &r->slice_request, r->slice_request.n ? 1 : 0 };
+    if (r->attempted)
+        r->end.upstream = (struct ledger_body){ r->slices, r->n_slices };
+    /* What the client is given: the stream with its end, the reply, or the error. */
+    if (r->reply_started || (r->err == ERR_OK && r->call.stream)) {
+        r->taken_bytes += r->held.n;
+        size_t room = r->loop->gate->opt.record_max - r->taken.n;
+        if (r->err == ERR_OK)
+            (void)buf_put(&r->taken, str_slice(r->held.p, r->held.n < room ? r->held.n : room));
+        r->slice_response = buf_str(&r->taken);
+    } else
+        r->slice_response = r->err == ERR_OK ? buf_str(&r->taken) : r->body;
+    if (r->err == ERR_CLIENT && !r->reply_started)
+        r->slice_response = STR_NONE;
+    r->end.response = (struct ledger_body){ &r->slice_response, r->slice_response.n ? 1 : 0 };
+    r->end.row.response_bytes = r->reply_started ? (int64_t)r->taken_bytes : (int64_t)r->slice_response.n;
+    record_submit(r, &r->end);
+    gate_want_flush(r->loop, true);
+}
+
+/* ---- the end of the answer ---- */
+
+static str answer_fields(struct gate_req *r)
+{
+    bool retry = r->retry_after.n && r->http_status != 200;
+    str f = arena_printf(r->a, "x-request-id: %s\r\nx-hearth-call: %s\r\n%s%.*s%s%s", r->id, r->id, retry ? "retry-after: " : "",
+                         retry ? STR_ARG(r->retry_after) : STR_ARG(STR_NONE), retry ? "\r\n" : "",
+                         r->err == ERR_BUSY || r->err == ERR_STORE ? "retry-after: 1\r\n" : "");
+    if (r->sent_us && r->decision.model && f.p) {
+        str more = arena_printf(r->a, "%.*sx-hearth-model: %.*s\r\nx-hearth-overhead-us: %lld\r\n", STR_ARG(f),
+                                STR_ARG(r->decision.model->name), (long long)(r->sent_us - r->begin_us));
+        f = more.p ? more : f;
+    }
+    return f;
+}
+
+static void answer_error(struct gate_req *r)
+{
+    if (r->reply_started) {
+        str ev = openai_error_event(r->a, r->err, r->why.message);
+        (void)http_reply_write(r->http, ev);
+        http_reply_end(r->http);
+        return;
+    }
+    (void)http_reply(r->http, r->http_status, S("application/json"), answer_fields(r), r->body);
+}
+
+static void answer(struct gate_req *r)
+{
+    if (r->gone)
+        return;
+    if (r->err != ERR_OK) {
+        answer_error(r);
+    } else if (!r->call.stream) {
+        (void)http_reply(r->http, 200, S("application/json"), answer_fields(r), buf_str(&r->taken));
+    } else {
+        if (!r->reply_started)
+            (void)http_reply_start(r->http, 200, S("text/event-stream; charset=utf-8"), answer_fields(r));
+        r->reply_started = true;
+        (void)http_reply_write(r->http, buf_str(&r->held));
+        http_reply_end(r->http);
+    }
+    r->gone = true;                     /* the reply has ended: the connection is no longer ours */
+}
+
+static void record_error_body(struct gate_req *r)
+{
+    if (r->err == ERR_OK || r->reply_started)
+        return;
+    if (!r->body.n) {
+        r->body = openai_error_body(r->a, r->err, r->why.message, r->why.param);
+        r->http_status = err_http(r->err);
+    }
+}
+
+enum err gate_record(struct gate_req *r)
+{
+    if (!r->recorded) {
+        r->recorded = true;
+        gate_attempt_abort(r);
+        r->http_status = r->err == ERR_OK ? 200 : r->http_status;
+        record_error_body(r);
+        if (r->places > 0)
+            record_submit_end(r);
+    }
+    if (r->in_ledger && r->end.on_done && r->end.seq == 0 && r->end.err == ERR_OK)
+        return ERR_AGAIN;
+    if (r->end.on_done && r->end.err != ERR_OK) {        /* no answer without its record */
+        log_warn("call_refused", LOG_C("call", r->id), LOG_C("why", err_text(ERR_STORE)));
+        r->err = ERR_STORE;
+        r->why = (struct wire_error){ .err = ERR_STORE };
+        r->body = STR_NONE;
+        record_error_body(r);
+    }
+    answer(r);
+    return ERR_OK;
+}
