@@ -102,6 +102,11 @@ void gate_on_request(void *ctx, struct http_req *http)
             e->serve(l, http, str_skip(h->path, e->path.n));
             return;
         }
+        if (l->draining) {
+            (void)http_reply(http, 503, S("application/json"), S("retry-after: 1\r\nConnection: close\r\n"),
+                             openai_error_body(http_req_arena(http), ERR_BUSY, S("hearth is being stopped"), STR_NONE));
+            return;
+        }
         struct gate_req *r = gate_begin(l, http, e->op);
         if (r)
             gate_step(r);

@@ -189,10 +189,11 @@ static void record_submit_end(struct gate_req *r)
 
 static str answer_fields(struct gate_req *r)
 {
-    bool retry = r->retry_after.n && r->http_status != 200;
-    str f = arena_printf(r->a, "x-request-id: %s\r\nx-hearth-call: %s\r\n%s%.*s%s%s", r->id, r->id, retry ? "retry-after: " : "",
-                         retry ? STR_ARG(r->retry_after) : STR_ARG(STR_NONE), retry ? "\r\n" : "",
-                         r->err == ERR_BUSY || r->err == ERR_STORE ? "retry-after: 1\r\n" : "");
+    str retry = r->http_status != 200 ? r->retry_after : STR_NONE;
+    if (!retry.n && (r->err == ERR_BUSY || r->err == ERR_STORE))
+        retry = S("1");
+    str f = arena_printf(r->a, "x-request-id: %s\r\nx-hearth-call: %s\r\n%s%.*s%s", r->id, r->id, retry.n ? "retry-after: " : "",
+                         (int)retry.n, retry.n ? retry.p : "", retry.n ? "\r\n" : "");
     if (r->sent_us && r->decision.model && f.p) {
         str more = arena_printf(r->a, "%.*sx-hearth-model: %.*s\r\nx-hearth-overhead-us: %lld\r\n", STR_ARG(f),
                                 STR_ARG(r->decision.model->name), (long long)(r->sent_us - r->begin_us));

@@ -17,7 +17,8 @@ struct gate_view {                      /* a configuration as one loop uses it: 
     struct http_pool **by_provider;     /* lazily opened */
     struct http_pool **by_model;        /* embedded */
     int refs;                           /* the loop, and each running call */
-    int closing;
+    int closing;                        /* pools that have not closed yet */
+    struct gate_view *next_dead;        /* nobody uses it: closed at the end of the turn */
 };
 
 struct gate_loop {
@@ -34,7 +35,9 @@ struct gate_loop {
     struct arena scratch;               /* for one event or one reply; reset by its user */
     struct rng rng;
     struct gate_req *requests;          /* all running, for stopping */
+    struct gate_view *dead_views;
     bool flush_now, flush_later, draining, stopping;
+    int closing;                        /* how far: 0 not, 1 servers and pools, 2 handles, 3 all */
     int open;                           /* servers, pools, handles still to be closed */
 
     pthread_mutex_t lock;               /* orders from other threads: */
