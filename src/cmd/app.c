@@ -1,0 +1,346 @@
+/* Bringing the parts up in order, and down again. */
+#include "cmd/app.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ---- configuration ---- */
+
+static enum err no_probe(void *ctx, struct arena *a, uint16_t port, const char *path, str *body)
+{
+    (void)ctx;
+    (void)a;
+    (void)port;
+    (void)path;
+    (void)body;
+    return ERR_NOTFOUND;
+}
+
+static bool is_model_file(const char *model) { return model && str_ends(str_of(model), S(".gguf")); }
+
+/* --model FILE.gguf: a configuration of one model, named after its file. */
+static enum err model_text(struct arena *a, const char *file, str *out)
+{
+    char path[PATH_MAX];
+    if (!realpath(file, path))
+        return ERR_NOTFOUND;
+    const char *slash = strrchr(path, '/');
+    char name[64];
+    size_t n = 0;
+    for (const char *p = slash + 1; *p && n < sizeof name - 1 && strcmp(p, ".gguf") != 0; p++) {
+        char ch = *p >= 'A' && *p <= 'Z' ? (char)(*p | 0x20) : *p;
+        name[n++] = (ch >= 'a' && ch <= 'z') || (ch >= '0' && ch <= '9') || ch == '.' ? ch : '-';
+    }
+    name[n] = '\0';
+    *out = arena_printf(a, "providers:\n  here: { api: embedded }\nmodels:\n  %s: { provider: here, file: '%s' }\ndefault: %s\n", name, path, name);
+    return out->p && !strchr(path, '\'') ? ERR_OK : ERR_SYNTAX;
+}
+
+static enum err load(struct app_config *k, struct cmd *c, const struct config_env *env, struct buf *errors)
+{
+    if (!is_model_file(c->f.model))
+        return config_load(&k->arena, c->f.config, env, &k->config, errors);
+    str text;
+    enum err e = model_text(&k->arena, c->f.model, &text);
+    if (e == ERR_NOTFOUND)
+        (void)buf_printf(errors, "%s: there is no such file\n", c->f.model);
+    return e != ERR_OK ? e : config_load_text(&k->arena, text, "--model", env, &k->config, errors);
+}
+
+static void config_release(struct gate_config *g)
+{
+    struct app_config *k = (struct app_config *)g;
+    for (size_t i = 0; g->engines && i < g->policy.n_models; i++)
+        if (g->engines[i])
+            fleet_put(g->engines[i]);
+    arena_free(&k->arena);
+    free(k);
+}
+
+void app_unload(struct app_config *k)
+{
+    if (k)
+        config_release(&k->gate);
+}
+
+int app_load(struct cmd *c, bool probe, struct app_config **out)
+{
+    struct config_env env;
+    struct buf errors;
+    struct app_config *k = calloc(1, sizeof *k);
+    if (!k)
+        return cmd_fail(EXIT_FAILED, NULL, "%s", err_text(ERR_MEMORY));
+    arena_init(&k->arena, CONFIG_ARENA);
+    buf_init(&errors, 1 << 20);
+    enum err e = config_env_system(&k->arena, &env);
+    if (!probe)
+        env.get = no_probe;
+    if (e == ERR_OK)
+        e = load(k, c, &env, &errors);
+    if (e != ERR_OK) {
+        fwrite(errors.p ? errors.p : "", 1, errors.n, stderr);
+        cmd_fail(EXIT_FAILED, "", "the configuration cannot be used: %s", err_text(e));
+        buf_free(&errors);
+        app_unload(k);
+        return EXIT_FAILED;
+    }
+    buf_free(&errors);
+    if (c->f.ledger)
+        k->config->ledger.path = str_of(c->f.ledger);
+    if (c->f.listen && (io_addr_parse(str_of(c->f.listen), &k->config->listen) != ERR_OK || !k->config->listen.loopback)) {
+        app_unload(k);
+        return cmd_fail(EXIT_USAGE, "Write it as 127.0.0.1:8420; addresses other than loopback are not served yet.", "--listen cannot be \"%s\"", c->f.listen);
+    }
+    k->gate = (struct gate_config){ .policy = k->config->policy, .upstream = k->config->upstream, .reply_max = k->config->reply_max,
+                                    .release = config_release };
+    atomic_init(&k->gate.refs, 1);
+    *out = k;
+    return EXIT_DONE;
+}
+
+bool app_socket(const struct config *c, char out[108])
+{
+    char real[PATH_MAX];
+    const char *path = realpath(c->ledger.path.p, real) ? real : c->ledger.path.p;
+    int n = snprintf(out, 108, "%s.sock", path);
+    if (n > 0 && n < 108)
+        return true;
+    /* The kernel allows 107 bytes: a ledger deep in the tree has its socket among the engines'. */
+    struct digest d = sha256_of(str_of(path));
+    char hex[17] = { 0 };
+    hex_encode(d.b, 8, hex);
+    n = snprintf(out, 108, "%s/ledger-%s.sock", c->engine.run_dir.p, hex);
+    return n > 0 && n < 108;
+}
+
+/* ---- up ---- */
+
+static enum err make_parents(const char *path)
+{
+    char dir[PATH_MAX];
+    snprintf(dir, sizeof dir, "%s", path);
+    for (char *p = dir + 1; *p; p++) {
+        if (*p != '/')
+            continue;
+        *p = '\0';
+        if (mkdir(dir, 0700) && errno != EEXIST)
+            return ERR_IO;
+        *p = '/';
+    }
+    return ERR_OK;
+}
+
+static int open_ledger(struct app *a, const struct config *c, bool *busy)
+{
+    struct ledger_options o;
+    char why[256] = "";
+    ledger_options_default(&o, c->ledger.path.p);
+    o.full_sync = c->ledger.sync == CONFIG_SYNC_FULL;
+    o.keep_bodies = c->ledger.keep_bodies;
+    o.keep_private = c->ledger.keep_private;
+    o.retain_ms = c->ledger.retain_ms;
+    o.queue_items = (size_t)c->ledger.queue_items;
+    o.queue_bytes = c->ledger.queue_bytes;
+    o.body_max = c->ledger.body_max;
+    if (make_parents(c->ledger.path.p) != ERR_OK)
+        return cmd_fail(EXIT_FAILED, NULL, "the folder of the ledger %s cannot be made: %s", c->ledger.path.p, strerror(errno));
+    enum err e = ledger_open(&o, &a->ledger, why);
+    *busy = e == ERR_BUSY;
+    if (*busy)
+        return cmd_fail(EXIT_MISSING, "Stop it, or give this one another ledger with --ledger FILE.", "%s", why);
+    return e == ERR_OK ? EXIT_DONE : cmd_fail(EXIT_FAILED, NULL, "%s", *why ? why : err_text(e));
+}
+
+/* hearth-engine: where the configuration says, else beside this program, in the build tree as when installed. */
+static bool find_engine(const struct config *c, char out[PATH_MAX])
+{
+    static const char *const places[] = { "../libexec/hearth/hearth-engine", "hearth-engine" };
+    char self[PATH_MAX];
+    if (c->engine.program.n) {
+        snprintf(out, PATH_MAX, "%s", c->engine.program.p);
+        return access(out, X_OK) == 0;
+    }
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (n <= 0)
+        return false;
+    self[n] = '\0';
+    *strrchr(self, '/') = '\0';
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        int w = snprintf(out, PATH_MAX, "%s/%s", self, places[i]);
+        if (w > 0 && w < PATH_MAX && access(out, X_OK) == 0)
+            return true;
+    }
+    return false;
+}
+
+static int open_fleet(struct app *a, const struct config *c)
+{
+    struct fleet_options o;
+    char engine[PATH_MAX];
+    fleet_options_default(&o);
+    if (!find_engine(c, engine))
+        log_warn("engine_missing", LOG_C("looked_for", engine));
+    o.engine_path = engine;
+    o.run_dir = c->engine.run_dir.p;
+    o.log_dir = c->engine.log_dir.p;
+    o.digest_cache = c->engine.digests.n ? c->engine.digests.p : NULL;
+    o.ledger = a->ledger;
+    if (c->engine.load_ms)
+        o.load_ms = c->engine.load_ms;
+    if (c->engine.hang_ms)
+        o.hang_ms = c->engine.hang_ms;
+    if (make_parents(o.run_dir) != ERR_OK || make_parents(o.log_dir) != ERR_OK)
+        return cmd_fail(EXIT_FAILED, NULL, "the folder %s cannot be made: %s", o.run_dir, strerror(errno));
+    enum err e = fleet_new(a->loop, &o, &a->fleet);
+    return e == ERR_OK ? EXIT_DONE : cmd_fail(EXIT_FAILED, NULL, "the engines' keeper cannot start: %s", err_text(e));
+}
+
+/* Every embedded model of the policy gets its engine (not started yet). Keeper's thread. */
+static enum err attach_engines(struct app *a, struct app_config *k)
+{
+    struct policy *p = &k->gate.policy;
+    k->gate.engines = arena_new(&k->arena, struct fleet_engine *, p->n_models + 1);
+    if (!k->gate.engines)
+        return ERR_LIMIT;
+    for (size_t i = 0; i < p->n_models; i++) {
+        const struct model *m = &p->models[i];
+        if (m->provider->api != API_EMBEDDED)
+            continue;
+        struct fleet_spec s = { m->name, m->file, m->chat_template, m->context, m->threads, m->slots };
+        enum err e = fleet_get(a->fleet, &s, &k->gate.engines[i]);
+        if (e != ERR_OK)
+            return e;
+    }
+    if (a->ledger)
+        (void)ledger_note_config(a->ledger, &p->hash, k->config->text);
+    return ERR_OK;
+}
+
+static int open_sockets(struct app *a, const struct config *c, bool listen)
+{
+    struct io_addr u = { .is_unix = true, .loopback = true };
+    if (!app_socket(c, a->socket) || make_parents(a->socket) != ERR_OK)
+        return cmd_fail(EXIT_FAILED, NULL, "the command socket of the ledger cannot be made");
+    snprintf(u.host, sizeof u.host, "%s", a->socket);
+    if (io_listen(&u, 64, &a->unix_fd) != ERR_OK)
+        return cmd_fail(EXIT_FAILED, NULL, "the command socket %s cannot be opened: %s", a->socket, strerror(errno));
+    if (!listen)
+        return EXIT_DONE;
+    enum err e = io_listen(&c->listen, 1024, &a->tcp_fd);
+    if (e == ERR_BUSY)
+        return cmd_fail(EXIT_FAILED, "Another program has the port: choose one with --listen 127.0.0.1:PORT.", "%s is taken", c->listen_text.p);
+    if (e != ERR_OK || io_bound_port(a->tcp_fd, &a->port) != ERR_OK)
+        return cmd_fail(EXIT_FAILED, NULL, "%s cannot be listened on: %s", c->listen_text.p, strerror(errno));
+    return EXIT_DONE;
+}
+
+int app_start(struct app *a, struct app_config *k, bool listen, bool *busy)
+{
+    const struct config *c = k->config;
+    *a = (struct app){ .cfg = k, .tcp_fd = -1, .unix_fd = -1 };
+    *busy = false;
+    log_setup((enum log_level)c->log_level, (enum log_format)c->log_format, 2);
+    int code = open_ledger(a, c, busy);
+    if (code == EXIT_DONE && io_loop_new(&a->loop) != ERR_OK)
+        code = cmd_fail(EXIT_FAILED, NULL, "%s", err_text(ERR_MEMORY));
+    if (code == EXIT_DONE)
+        code = open_fleet(a, c);
+    if (code == EXIT_DONE && attach_engines(a, k) != ERR_OK)
+        code = cmd_fail(EXIT_FAILED, NULL, "the engines cannot be prepared");
+    if (code == EXIT_DONE)
+        code = open_sockets(a, c, listen);
+    if (code != EXIT_DONE)
+        return code;
+    struct gate_options o = { .threads = (int)c->threads, .tcp_fd = a->tcp_fd, .unix_fd = a->unix_fd, .port = a->port, .limits = c->limits,
+                              .ledger = a->ledger, .clock = clock_system, .record_max = c->ledger.body_max };
+    enum err e = gate_start(&o, &k->gate, &a->gate);
+    if (e != ERR_OK)
+        return cmd_fail(EXIT_FAILED, NULL, "the gateway cannot start: %s", err_text(e));
+    (void)ledger_note_event(a->ledger, "start", S("{\"version\":\"" HEARTH_VERSION "\"}"));
+    return EXIT_DONE;
+}
+
+void app_reload(struct app *a, struct cmd *c)
+{
+    struct app_config *k;
+    if (app_load(c, true, &k) != EXIT_DONE) {
+        log_error("config_kept", LOG_C("why", "the new one has mistakes; the old one stays in force"));
+        return;
+    }
+    if (!str_eq(k->config->listen_text, a->cfg->config->listen_text) || !str_eq(k->config->ledger.path, a->cfg->config->ledger.path))
+        log_warn("config_needs_restart", LOG_C("what", "listen and ledger stay as they are until hearth is started again"));
+    if (attach_engines(a, k) != ERR_OK) {
+        log_error("config_kept", LOG_C("why", "its engines cannot be prepared"));
+        app_unload(k);
+        return;
+    }
+    gate_swap_config(a->gate, &k->gate);
+    gate_config_unref(&a->cfg->gate);
+    a->cfg = k;
+    log_info("config_loaded", LOG_S("file", k->config->path), LOG_I("models", (int64_t)k->config->policy.n_models));
+}
+
+void app_warm(struct app *a)
+{
+    const struct policy *p = &a->cfg->gate.policy;
+    struct fleet_engine *e = p->default_model ? a->cfg->gate.engines[p->default_model - p->models] : NULL;
+    if (e)
+        fleet_start(e);
+}
+
+/* ---- down ---- */
+
+struct drain { struct app *app; struct io_timer tick; int64_t until_ms; bool done; };
+
+static void drain_on_tick(struct io_timer *t)
+{
+    struct drain *d = (struct drain *)((char *)t - offsetof(struct drain, tick));
+    if (gate_running(d->app->gate) == 0 || io_now_ms(d->app->loop) >= d->until_ms)
+        io_loop_stop(d->app->loop);
+    else
+        io_timer_start(t, 20);
+}
+
+static void drain_on_closed(struct io_timer *t)
+{
+    ((struct drain *)((char *)t - offsetof(struct drain, tick)))->done = true;
+}
+
+void app_drain(struct app *a, int64_t ms)
+{
+    struct drain d = { .app = a, .until_ms = io_now_ms(a->loop) + ms };
+    gate_drain(a->gate);
+    io_timer_init(a->loop, &d.tick, drain_on_tick);
+    io_timer_start(&d.tick, 1);
+    io_loop_run(a->loop);
+    io_timer_close(&d.tick, drain_on_closed);
+    while (!d.done)
+        io_loop_run_once(a->loop);
+}
+
+static void on_fleet_closed(void *ctx) { io_loop_stop(ctx); }
+
+void app_stop(struct app *a)
+{
+    if (a->gate)
+        gate_stop(a->gate);
+    gate_config_unref(&a->cfg->gate);
+    if (a->fleet) {
+        fleet_close(a->fleet, 2000, on_fleet_closed, a->loop);
+        io_loop_run(a->loop);
+    }
+    if (a->loop)
+        io_loop_free(a->loop);
+    if (a->unix_fd >= 0) {
+        unlink(a->socket);
+        close(a->unix_fd);
+    }
+    if (a->tcp_fd >= 0)
+        close(a->tcp_fd);
+    if (a->ledger) {
+        (void)ledger_note_event(a->ledger, "stop", S("{}"));
+        ledger_close(a->ledger);
+    }
+}

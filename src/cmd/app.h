@@ -1,0 +1,46 @@
+/* cmd/app.h: what commands share: the configuration, and the running parts behind `serve` and `run`. Includes: all below.
+ *
+ * An app holds, in this order of life: configuration, ledger (and its lock), keeper loop, fleet, gate. Whoever has the ledger's
+ * lock answers on the command socket beside it; every other command that calls a model is its client. */
+#ifndef HEARTH_CMD_APP_H
+#define HEARTH_CMD_APP_H
+
+#include "cmd/command.h"
+#include "cmd/config.h"
+#include "gate/gate.h"
+
+struct app_config {                     /* a loaded configuration and the gate's view of it, in one arena */
+    struct gate_config gate;            /* first: release() casts */
+    struct arena arena;
+    struct config *config;
+};
+
+struct app {
+    struct app_config *cfg;
+    struct ledger *ledger;
+    struct io_loop *loop;               /* the keeper's: fleet, signals, the client of `run` */
+    struct fleet *fleet;
+    struct gate *gate;
+    int tcp_fd, unix_fd;
+    uint16_t port;
+    char socket[108];                   /* the command socket */
+};
+
+/* Loads what -c, -l, --model and --listen say. Prints every mistake; an exit_code. `probe`: discovery may look for servers. */
+int app_load(struct cmd *c, bool probe, struct app_config **out);
+void app_unload(struct app_config *k);          /* for commands that never started a gate with it */
+/* Where commands reach whoever has this ledger. */
+bool app_socket(const struct config *c, char out[108]);
+
+/* Ledger, fleet and gate. `listen`: on TCP too. An exit_code; EXIT_MISSING and *busy when another process has the ledger. */
+int app_start(struct app *a, struct app_config *k, bool listen, bool *busy);
+/* Reads the configuration again; the old one stays when it is wrong. */
+void app_reload(struct app *a, struct cmd *c);
+/* Loads the default model's engine now, so that the first call does not wait for it. */
+void app_warm(struct app *a);
+/* Takes no new calls and lets running ones end for up to `ms`, or until io_loop_stop(). */
+void app_drain(struct app *a, int64_t ms);
+/* Takes everything down in order; what still runs is recorded as cut. */
+void app_stop(struct app *a);
+
+#endif
