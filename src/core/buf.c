@@ -21,7 +21,7 @@ enum err buf_reserve(struct buf *b, size_t more)
         return ERR_OK;
     if (more > b->max || b->n > b->max - more)
         return ERR_LIMIT;
-    size_t cap = b->cap ? b->cap : 64;
+    size_t cap = b->cap ? b->cap : b->max < 64 ? b->max : 64;
     while (cap < b->n + more)
         cap = cap > b->max / 2 ? b->max : cap * 2;
     char *p = realloc(b->p, cap);

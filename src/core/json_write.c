@@ -1,0 +1,122 @@
+/* core/json_write.c: JSON into a buffer, piece by piece. */
+#include "core/json.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+void json_out_init(struct json_out *o, struct buf *b) { *o = (struct json_out){ .b = b }; }
+
+static void put(struct json_out *o, str s)
+{
+    if (o->err == ERR_OK)
+        o->err = buf_put(o->b, s);
+}
+
+/* Before a value or a key: the comma that its predecessor owes. */
+static void comma(struct json_out *o)
+{
+    if (o->comma >> o->depth & 1)
+        put(o, S(","));
+    o->comma |= UINT64_C(1) << o->depth;
+}
+
+void json_open(struct json_out *o, char bracket)
+{
+    comma(o);
+    put(o, (str){ &bracket, 1 });
+    if (o->depth == 63) {
+        o->err = ERR_LIMIT;
+        return;
+    }
+    o->depth++;
+    o->comma &= ~(UINT64_C(1) << o->depth);
+}
+
+void json_close(struct json_out *o, char bracket)
+{
+    assert(o->depth || o->err);
+    if (o->depth)
+        o->depth--;
+    put(o, (str){ &bracket, 1 });
+}
+
+void json_put_key(struct json_out *o, str key)
+{
+    json_put_str(o, key);
+    put(o, S(":"));
+    o->comma &= ~(UINT64_C(1) << o->depth);      /* the value that follows owes none before it */
+}
+
+enum err json_escape(struct buf *b, str text)
+{
+    static const char hex[] = "0123456789abcdef", named[] = "\"\\\b\f\n\r\t";
+    const char *p = text.p, *end = text.p + text.n;
+    while (p < end) {
+        const char *run = p;
+        while (p < end && (unsigned char)*p >= 0x20 && *p != '"' && *p != '\\' && (unsigned char)*p < 0x80)
+            p++;
+        enum err e = buf_put(b, (str){ run, (size_t)(p - run) });
+        if (e || p == end)
+            return e;
+        unsigned char c = (unsigned char)*p;
+        if (c >= 0x80) {
+            size_t n = c < 0xC0 ? 1 : c < 0xE0 ? 2 : c < 0xF0 ? 3 : 4;
+            bool right = n <= (size_t)(end - p) && str_is_utf8((str){ p, n });
+            e = buf_put(b, right ? (str){ p, n } : S("\xEF\xBF\xBD"));
+            p += right ? n : 1;
+        } else {
+            const char *shortcut = memchr(named, c, sizeof named - 1);
+            char esc[6] = { '\\', 'u', '0', '0', hex[c >> 4], hex[c & 15] };
+            if (shortcut)
+                esc[1] = "\"\\bfnrt"[shortcut - named];
+            e = buf_put(b, (str){ esc, shortcut ? 2 : 6 });
+            p++;
+        }
+        if (e)
+            return e;
+    }
+    return ERR_OK;
+}
+
+void json_put_str(struct json_out *o, str text)
+{
+    comma(o);
+    put(o, S("\""));
+    if (o->err == ERR_OK)
+        o->err = json_escape(o->b, text);
+    put(o, S("\""));
+}
+
+void json_put_raw(struct json_out *o, str json_text)
+{
+    comma(o);
+    put(o, json_text);
+}
+
+void json_put_i64(struct json_out *o, int64_t v)
+{
+    char text[24];
+    json_put_raw(o, (str){ text, (size_t)snprintf(text, sizeof text, "%lld", (long long)v) });
+}
+
+/* The shortest of 15, 16 and 17 digits that reads back as the same number: 17 always do (IEEE 754, 5.12.2). */
+void json_put_f64(struct json_out *o, double v)
+{
+    char text[40];
+    int n = 0;
+    if (!isfinite(v)) {
+        json_put_null(o);
+        return;
+    }
+    for (int digits = 15; digits <= 17; digits++) {
+        n = snprintf(text, sizeof text, "%.*g", digits, v);
+        if (strtod(text, NULL) == v)
+            break;
+    }
+    json_put_raw(o, (str){ text, (size_t)n });
+}
+
+void json_put_bool(struct json_out *o, bool v) { json_put_raw(o, v ? S("true") : S("false")); }
+void json_put_null(struct json_out *o) { json_put_raw(o, S("null")); }
