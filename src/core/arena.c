@@ -1,11 +1,11 @@
-/* core/arena.c: blocks that double, from one KiB up to one MiB, so that small lives stay small and long ones take few blocks. */
+/* core/arena.c: blocks that double, from 8 KiB up to one MiB, so that small lives stay small and long ones take few blocks. */
 #include "core/arena.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { BLOCK_FIRST = 1024, BLOCK_LARGEST = 1 << 20 };
+enum { BLOCK_FIRST = 8192, BLOCK_LARGEST = 1 << 20 };
 
 struct arena_block {
     struct arena_block *next;
