@@ -58,6 +58,7 @@ str role_name(enum role r);
 struct reply {
     str id, model, fingerprint, finish_reason;          /* empty: not said */
     int64_t prompt_tokens, completion_tokens, cached_tokens, reasoning_tokens;   /* TOKENS_UNKNOWN: not said */
+    uint64_t begun, ended;              /* choices by index, as far as 63 */
     bool started;                       /* something visible (content, tool call, reasoning) has come */
     bool finished;                      /* every choice that was begun has its finish_reason */
     bool done;                          /* the stream's own end mark has come */

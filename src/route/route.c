@@ -1,0 +1,135 @@
+/* route/route.c: names to decisions. Every rule that can refuse a call for where it would go is in may_go(). */
+#include "route/route.h"
+
+static enum err refuse(struct wire_error *why, enum err e, str message, str param)
+{
+    *why = (struct wire_error){ e, message, param };
+    return e;
+}
+
+static enum err unknown(struct arena *a, const struct policy *p, str name, struct wire_error *why)
+{
+    str known = STR_NONE;
+    for (size_t i = 0; i < p->n_models && i < 12; i++) {
+        str more = arena_printf(a, "%.*s%s%.*s", STR_ARG(known), i ? ", " : "", STR_ARG(p->models[i].name));
+        known = more.p ? more : known;
+    }
+    return refuse(why, ERR_MODEL, arena_printf(a, "there is no model \"%.*s\"; known are: %.*s", (int)(name.n < 200 ? name.n : 200), name.p ? name.p : "",
+                                               (int)known.n, known.n ? known.p : "none"), S("model"));
+}
+
+/* "provider/model" names a model by where it lives. */
+static const struct model *by_provider(const struct policy *p, str name)
+{
+    str provider, model;
+    if (!str_cut(name, '/', &provider, &model))
+        return NULL;
+    for (size_t i = 0; i < p->n_models; i++)
+        if (str_eq(p->models[i].provider->name, provider) && (str_eq(p->models[i].name, model) || str_eq(p->models[i].id, model)))
+            return &p->models[i];
+    return NULL;
+}
+
+static enum err find_task(struct arena *a, const struct policy *p, str name, struct decision *d, struct wire_error *why)
+{
+    d->task = policy_task(p, name);
+    if (!d->task)
+        return refuse(why, ERR_MODEL, arena_printf(a, "there is no task \"%.*s\"", (int)(name.n < 200 ? name.n : 200), name.p ? name.p : ""), S("model"));
+    d->risk = d->task->risk;
+    d->data = d->task->data;
+    return ERR_OK;
+}
+
+static enum err find_model(struct arena *a, const struct policy *p, str name, struct decision *d, struct wire_error *why)
+{
+    bool is_default = !name.n || str_eq(name, S("default"));
+    const struct model *m = policy_model(p, name);
+    if (!m && is_default) {
+        d->model = p->default_model;
+        d->reason = "default";
+        return d->model ? ERR_OK : refuse(why, ERR_MODEL, S("no model was named and none is the default"), S("model"));
+    }
+    d->model = m ? m : by_provider(p, name);
+    d->reason = "model";
+    return d->model ? ERR_OK : unknown(a, p, name, why);
+}
+
+enum err route_classify(struct arena *a, const struct policy *p, const struct route_ask *ask, struct decision *d, struct wire_error *why)
+{
+    *d = (struct decision){ .risk = RISK_MEDIUM, .data = DATA_INTERNAL, .reason = "model", .arm = "primary" };
+    enum data_class raised = DATA_PUBLIC;
+    enum err e;
+    if (ask->data_header.n && !data_from(ask->data_header, &raised)) {
+        d->data = DATA_PRIVATE;         /* somebody meant to protect it: the row of the refusal keeps no open body */
+        return refuse(why, ERR_SYNTAX, S("x-hearth-data must be public, internal or private"), S("x-hearth-data"));
+    }
+    if (raised > d->data)
+        d->data = raised;
+    if (ask->task_header.n)
+        e = find_task(a, p, ask->task_header, d, why);
+    else if (str_starts(ask->model, S("task/")))
+        e = find_task(a, p, str_skip(ask->model, 5), d, why);
+    else
+        e = find_model(a, p, ask->model, d, why);
+    if (raised > d->data)
+        d->data = raised;               /* up only */
+    return e;
+}
+
+/* Zones by what may be seen there. A zone that was only derived from an address is not trusted with private data. */
+static enum err may_go(const struct policy *p, const struct decision *d, const struct model *m)
+{
+    const struct provider *v = m->provider;
+    if (d->data == DATA_PRIVATE && (v->zone == ZONE_CLOUD || (!v->zone_written && v->api != API_EMBEDDED)))
+        return ERR_PRIVATE;
+    if (v->zone == ZONE_CLOUD && !p->cloud_without_guard)
+        return ERR_GUARD;
+    return ERR_OK;
+}
+
+static enum err refuse_zone(struct arena *a, enum err e, const struct model *m, struct wire_error *why)
+{
+    if (e == ERR_GUARD)
+        return refuse(why, e, arena_printf(a, "model %.*s is in the cloud zone, and nothing guards what would leave: write guard: { cloud: off } to allow it",
+                                           STR_ARG(m->name)), S("model"));
+    return refuse(why, e, m->provider->zone == ZONE_CLOUD
+                              ? arena_printf(a, "this call is private, and model %.*s is in the cloud zone", STR_ARG(m->name))
+                              : arena_printf(a, "this call is private, and the zone of provider %.*s is not written in the configuration", STR_ARG(m->provider->name)),
+                  S("model"));
+}
+
+static str join(struct arena *a, const struct model *x, const struct model *y)
+{
+    if (!x || !y)
+        return x ? x->name : y ? y->name : STR_NONE;
+    return arena_printf(a, "%.*s,%.*s", STR_ARG(x->name), STR_ARG(y->name));
+}
+
+enum err route_choose(struct arena *a, const struct policy *p, struct decision *d, struct wire_error *why)
+{
+    const struct task *t = d->task;
+    if (!t) {
+        d->candidates = d->model->name;
+        enum err e = may_go(p, d, d->model);
+        return e ? refuse_zone(a, e, d->model, why) : ERR_OK;
+    }
+    if (t->fixed) {
+        d->model = t->fixed;
+        d->reason = "task-fixed";
+        d->candidates = t->fixed->name;
+        enum err e = may_go(p, d, d->model);
+        return e ? refuse_zone(a, e, d->model, why) : ERR_OK;
+    }
+    d->candidates = join(a, t->reference, t->candidate);
+    d->model = t->reference;
+    d->reason = "task-reference";
+    enum err e = t->reference ? may_go(p, d, t->reference) : ERR_MODEL;
+    if (e && t->candidate && may_go(p, d, t->candidate) == ERR_OK) {
+        d->model = t->candidate;        /* the reference may not have this call, the candidate may */
+        d->reason = "task-candidate";
+        return ERR_OK;
+    }
+    if (!d->model)
+        d->model = t->candidate;
+    return e ? refuse_zone(a, e, d->model, why) : ERR_OK;
+}

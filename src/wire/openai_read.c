@@ -1,0 +1,145 @@
+/* wire/openai_read.c: what an upstream answers: whole replies, events of a stream, errors of any shape. */
+#include "wire/openai.h"
+
+/* A string member, copied to `a` the first time it is said. */
+static void note(struct arena *a, struct arena *scratch, json v, str *to)
+{
+    str text;
+    if (!to->n && json_text(scratch, v, &text) == ERR_OK && text.n)
+        *to = arena_str(a, text);
+}
+
+static void note_tokens(json v, int64_t *to)
+{
+    int64_t n;
+    if (json_i64(v, &n) && n >= 0)
+        *to = n;
+}
+
+static void read_usage(json u, struct reply *r)
+{
+    if (json_type(u) != JSON_OBJECT)
+        return;
+    note_tokens(json_member(u, S("prompt_tokens")), &r->prompt_tokens);
+    note_tokens(json_member(u, S("completion_tokens")), &r->completion_tokens);
+    note_tokens(json_member(json_member(u, S("prompt_tokens_details")), S("cached_tokens")), &r->cached_tokens);
+    note_tokens(json_member(json_member(u, S("completion_tokens_details")), S("reasoning_tokens")), &r->reasoning_tokens);
+}
+
+static bool has_text(json v) { return json_type(v) == JSON_STRING && json_span(v).n > 2; }
+
+/* Something a person would see, or a tool would be called with. */
+static bool is_visible(json choice, json said)
+{
+    return has_text(json_member(said, S("content"))) || has_text(json_member(choice, S("text"))) || json_count(json_member(said, S("tool_calls"))) ||
+           has_text(json_member(said, S("reasoning_content"))) || has_text(json_member(said, S("reasoning"))) || has_text(json_member(said, S("refusal")));
+}
+
+/* True when the choice has its finish_reason now. */
+static bool read_choice(struct arena *a, struct arena *scratch, json choice, json said, struct reply *r)
+{
+    int64_t index = 0;
+    (void)json_i64(json_member(choice, S("index")), &index);
+    uint64_t bit = UINT64_C(1) << (index >= 0 && index < 64 ? index : 63);
+    r->begun |= bit;
+    r->started |= is_visible(choice, said);
+    json why = json_member(choice, S("finish_reason"));
+    if (json_type(why) != JSON_STRING)
+        return false;
+    r->ended |= bit;
+    note(a, scratch, why, &r->finish_reason);
+    return true;
+}
+
+static void read_common(struct arena *a, struct arena *scratch, json v, struct reply *r)
+{
+    if (!r->id.n)
+        note(a, scratch, json_member(v, S("id")), &r->id);
+    if (!r->model.n)
+        note(a, scratch, json_member(v, S("model")), &r->model);
+    if (!r->fingerprint.n)
+        note(a, scratch, json_member(v, S("system_fingerprint")), &r->fingerprint);
+}
+
+static bool is_truthy(json v)
+{
+    enum json_type t = json_type(v);
+    return t == JSON_OBJECT || t == JSON_ARRAY || t == JSON_TRUE || has_text(v);
+}
+
+static void read_error_value(struct arena *a, struct arena *scratch, json e, struct reply *r)
+{
+    r->has_error = true;
+    if (json_type(e) == JSON_STRING) {
+        note(a, scratch, e, &r->error_message);
+        return;
+    }
+    note(a, scratch, json_member(e, S("message")), &r->error_message);
+    note(a, scratch, json_member(e, S("type")), &r->error_type);
+    json code = json_member(e, S("code"));
+    if (json_type(code) == JSON_NUMBER && !r->error_code.n)
+        r->error_code = arena_str(a, json_span(code));      /* some send the HTTP status here */
+    note(a, scratch, code, &r->error_code);
+}
+
+enum openai_event openai_read_event(struct arena *a, struct arena *scratch, str data, struct reply *r)
+{
+    json v;
+    if (str_starts(data, S("[DONE]"))) {
+        r->done = true;
+        return EVENT_DONE;
+    }
+    arena_reset(scratch);
+    if (json_parse(scratch, data, &JSON_DEFAULT_LIMITS, &v, NULL) != ERR_OK || json_type(v) != JSON_OBJECT)
+        return EVENT_INVALID;
+    json error = json_member(v, S("error")), choices = json_member(v, S("choices")), usage = json_member(v, S("usage"));
+    if (is_truthy(error)) {
+        read_error_value(a, scratch, error, r);
+        return EVENT_ERROR;
+    }
+    read_common(a, scratch, v, r);
+    read_usage(usage, r);
+    if (!json_count(choices))
+        return json_type(usage) == JSON_OBJECT ? EVENT_USAGE : EVENT_DELTA;
+    bool finish = false;
+    for (json c = json_first(choices); json_type(c) != JSON_NONE; c = json_next(c))
+        finish |= read_choice(a, scratch, c, json_member(c, S("delta")), r);
+    r->finished = r->begun == r->ended;
+    return finish ? EVENT_FINISH : EVENT_DELTA;
+}
+
+enum err openai_read_reply(struct arena *a, struct arena *scratch, str body, struct reply *r)
+{
+    json v;
+    arena_reset(scratch);
+    if (json_parse(scratch, body, &JSON_DEFAULT_LIMITS, &v, NULL) != ERR_OK)
+        return ERR_UPSTREAM;
+    json choices = json_member(v, S("choices"));
+    if (json_type(choices) != JSON_ARRAY || !json_count(choices))
+        return ERR_UPSTREAM;
+    read_common(a, scratch, v, r);
+    read_usage(json_member(v, S("usage")), r);
+    for (json c = json_first(choices); json_type(c) != JSON_NONE; c = json_next(c)) {
+        if (json_type(c) != JSON_OBJECT)
+            return ERR_UPSTREAM;
+        (void)read_choice(a, scratch, c, json_member(c, S("message")), r);
+    }
+    r->finished = r->done = true;
+    return ERR_OK;
+}
+
+void openai_read_error(struct arena *a, struct arena *scratch, int status, str body, struct reply *r)
+{
+    json v = JSON_ABSENT;
+    r->has_error = true;
+    r->error_status = status;
+    arena_reset(scratch);
+    if (json_parse(scratch, body, &JSON_DEFAULT_LIMITS, &v, NULL) != ERR_OK)
+        return;                         /* HTML, or nothing: the status says it all */
+    json error = json_member(v, S("error"));
+    read_error_value(a, scratch, is_truthy(error) ? error : v, r);
+    json detail = json_member(v, S("detail"));
+    note(a, scratch, detail, &r->error_message);
+    if (json_type(detail) == JSON_ARRAY)
+        note(a, scratch, json_member(json_first(detail), S("msg")), &r->error_message);
+}
