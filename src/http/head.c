@@ -118,6 +118,19 @@ bool http_has_token(str value, str token)
     return false;
 }
 
+void http_head_rebase(struct http_head *h, const char *from, const char *to)
+{
+    str *all[] = { &h->method, &h->target, &h->path, &h->query, &h->host };
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (all[i]->p)
+            all[i]->p = to + (all[i]->p - from);
+    for (size_t i = 0; i < h->n_fields; i++) {
+        h->fields[i].name.p = to + (h->fields[i].name.p - from);
+        if (h->fields[i].value.p)
+            h->fields[i].value.p = to + (h->fields[i].value.p - from);
+    }
+}
+
 /* RFC 9112 6: how long the body is. `none`: what it is when no field says. */
 static enum err framing(struct http_head *h, enum http_body none, struct http_head_error *why)
 {

@@ -44,6 +44,9 @@ str http_get(const struct http_head *h, str name);              /* the first fie
 size_t http_count(const struct http_head *h, str name);
 bool http_has_token(str value, str token);                      /* a comma-separated list that holds the token */
 
+/* The head's bytes were copied from `from` to `to`: its slices follow. */
+void http_head_rebase(struct http_head *h, const char *from, const char *to);
+
 /* ---- chunked bodies (RFC 9112 7.1) ---- */
 struct http_chunks {
     uint64_t left;                      /* bytes of the current chunk still to come */

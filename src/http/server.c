@@ -199,20 +199,6 @@ static void conn_dispatch(struct http_conn *c)
     s->h.on_request(s->h.ctx, c->req);
 }
 
-/* The slices of a head that lies at `from`, moved to its copy at `to`. */
-static void head_rebase(struct http_head *h, const char *from, const char *to)
-{
-    str *all[] = { &h->method, &h->target, &h->path, &h->query, &h->host };
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        if (all[i]->p)
-            all[i]->p = to + (all[i]->p - from);
-    for (size_t i = 0; i < h->n_fields; i++) {
-        h->fields[i].name.p = to + (h->fields[i].name.p - from);
-        if (h->fields[i].value.p)
-            h->fields[i].value.p = to + (h->fields[i].value.p - from);
-    }
-}
-
 static const char *head_refused(struct http_conn *c, const struct http_head *h, int *status)
 {
     struct http_server *s = c->server;
@@ -247,7 +233,7 @@ static bool conn_take_head(struct http_conn *c, str in, struct http_head *h)
     }
     memcpy(copy, in.p, whole);
     r->head = *h;
-    head_rebase(&r->head, in.p, copy);
+    http_head_rebase(&r->head, in.p, copy);
     r->body = (str){ copy + h->size, whole - h->size };
     r->no_body = str_eq(r->head.method, S("HEAD"));
     r->received_us = clock_mono_us(&clock_system);
