@@ -71,7 +71,10 @@ struct ledger_entry {
     struct ledger_port *port;           /* NULL: nobody waits; the entry is freed by on_done from the writer's thread */
     void (*on_done)(struct ledger_entry *e, enum err err, int64_t seq);
     void *ctx;
-    struct ledger_entry *next_done;
+    struct ledger_entry *next_done;     /* from here on the ledger's own */
+    enum { NOTE_NONE, NOTE_MODEL, NOTE_CONFIG } note;
+    struct digest note_key;
+    str note_text;
     enum err err;
     int64_t seq;
 };

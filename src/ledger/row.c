@@ -1,0 +1,164 @@
+/* ledger/row.c: the field table, walked: binding, reading, canonical form. */
+#include "ledger/row.h"
+
+#include "core/json.h"
+#include "ledger/store.h"
+
+#include <math.h>
+
+#define KIND_I 'I'
+#define KIND_F 'F'
+#define KIND_T 'T'
+#define KIND_D 'D'
+
+const struct row_field row_fields[] = {
+#define X(type, name, otel, help) { #name, KIND_##type, offsetof(struct ledger_row, name), otel, help },
+    ROW_FIELDS(X)
+#undef X
+};
+const size_t row_n_fields = sizeof row_fields / sizeof *row_fields;
+
+const char row_columns[] =
+#define X(type, name, otel, help) ", " #name
+    ROW_FIELDS(X)
+#undef X
+    ;
+
+static void *at(const struct ledger_row *r, const struct row_field *f) { return (char *)(uintptr_t)r + f->offset; }
+
+void row_init(struct ledger_row *r, enum row_kind kind)
+{
+    memset(r, 0, sizeof *r);
+    r->kind = kind;
+    for (size_t i = 0; i < row_n_fields; i++) {
+        if (row_fields[i].type == 'I')
+            *(int64_t *)at(r, &row_fields[i]) = ROW_NULL_I;
+        else if (row_fields[i].type == 'F')
+            *(double *)at(r, &row_fields[i]) = NAN;
+    }
+}
+
+const char *row_kind_name(enum row_kind k)
+{
+    static const char *const names[] = { "intent", "end", "score", "decision", "event" };
+    return (unsigned)k < sizeof names / sizeof *names ? names[k] : "unknown";
+}
+
+static bool is_null(const struct ledger_row *r, const struct row_field *f)
+{
+    switch (f->type) {
+    case 'I': return *(int64_t *)at(r, f) == ROW_NULL_I;
+    case 'F': return isnan(*(double *)at(r, f));
+    case 'T': return !((str *)at(r, f))->p;
+    default:  return !*(const struct digest **)at(r, f);
+    }
+}
+
+enum err row_bind(sqlite3_stmt *q, const struct ledger_row *r)
+{
+    int bad = 0;
+    for (size_t i = 0; i < row_n_fields; i++) {
+        const struct row_field *f = &row_fields[i];
+        int k = (int)i + 5;
+        if (is_null(r, f))
+            continue;                   /* unbound is NULL */
+        switch (f->type) {
+        case 'I': bad |= sqlite3_bind_int64(q, k, *(int64_t *)at(r, f)); break;
+        case 'F': bad |= sqlite3_bind_double(q, k, *(double *)at(r, f)); break;
+        case 'T': bad |= sqlite3_bind_text64(q, k, ((str *)at(r, f))->p, ((str *)at(r, f))->n, SQLITE_STATIC, SQLITE_UTF8); break;
+        default:  bad |= sqlite3_bind_blob(q, k, (*(const struct digest **)at(r, f))->b, 32, SQLITE_STATIC); break;
+        }
+    }
+    return bad ? ERR_STORE : ERR_OK;
+}
+
+static void read_digest(sqlite3_stmt *q, int column, struct digest *to)
+{
+    const void *b = sqlite3_column_blob(q, column);
+    memset(to, 0, sizeof *to);
+    if (b && sqlite3_column_bytes(q, column) == 32)
+        memcpy(to->b, b, 32);
+}
+
+void row_read(sqlite3_stmt *q, struct ledger_seen *out)
+{
+    size_t digests = 0;
+    out->seq = sqlite3_column_int64(q, 0);
+    out->schema = sqlite3_column_int(q, 1);
+    row_init(&out->row, (enum row_kind)sqlite3_column_int(q, 2));
+    read_digest(q, 3, &out->hash);
+    for (size_t i = 0; i < row_n_fields; i++) {
+        const struct row_field *f = &row_fields[i];
+        int k = (int)i + 4;
+        if (sqlite3_column_type(q, k) == SQLITE_NULL)
+            continue;
+        switch (f->type) {
+        case 'I': *(int64_t *)at(&out->row, f) = sqlite3_column_int64(q, k); break;
+        case 'F': *(double *)at(&out->row, f) = sqlite3_column_double(q, k); break;
+        case 'T':
+            *(str *)at(&out->row, f) = (str){ (const char *)sqlite3_column_text(q, k), 0 };
+            ((str *)at(&out->row, f))->n = (size_t)sqlite3_column_bytes(q, k);
+            break;
+        default:
+            read_digest(q, k, &out->digests[digests]);
+            *(const struct digest **)at(&out->row, f) = &out->digests[digests++];
+            break;
+        }
+    }
+}
+
+static void put_hex(struct json_out *o, const struct digest *d)
+{
+    char hex[HEX_DIGEST];
+    hex_encode(d->b, sizeof d->b, hex);
+    json_put_str(o, (str){ hex, sizeof hex });
+}
+
+enum err ledger_canonical(struct buf *b, const struct ledger_seen *row)
+{
+    struct json_out o;
+    json_out_init(&o, b);
+    json_open(&o, '{');
+    json_put_key(&o, S("seq"));
+    json_put_i64(&o, row->seq);
+    json_put_key(&o, S("schema"));
+    json_put_i64(&o, row->schema);
+    json_put_key(&o, S("kind"));
+    json_put_str(&o, str_of(row_kind_name(row->row.kind)));
+    for (size_t i = 0; i < row_n_fields; i++) {
+        const struct row_field *f = &row_fields[i];
+        if (is_null(&row->row, f))
+            continue;
+        json_put_key(&o, str_of(f->name));
+        switch (f->type) {
+        case 'I': json_put_i64(&o, *(int64_t *)at(&row->row, f)); break;
+        case 'F': json_put_f64(&o, *(double *)at(&row->row, f)); break;
+        case 'T': json_put_str(&o, *(str *)at(&row->row, f)); break;
+        default:  put_hex(&o, *(const struct digest **)at(&row->row, f)); break;
+        }
+    }
+    json_close(&o, '}');
+    return o.err;
+}
+
+enum err row_hash(struct buf *b, const struct ledger_seen *row, const struct digest *previous, struct digest *out)
+{
+    buf_clear(b);
+    enum err e = buf_put(b, (str){ (const char *)previous->b, sizeof previous->b });
+    if (!e)
+        e = ledger_canonical(b, row);
+    if (!e)
+        *out = sha256_of(buf_str(b));
+    return e;
+}
+
+struct digest body_hash(struct sha256 *h, const struct seal_key *key, const uint8_t salt[SALT], const str *slices, size_t n)
+{
+    sha256_begin(h);
+    sha256_add(h, (str){ (const char *)salt, SALT });
+    for (size_t i = 0; i < n; i++)
+        sha256_add(h, slices[i]);
+    struct digest d = sha256_end(h);
+    /* Keyed: nobody without the key can test a guess, even while salt and row are there. */
+    return key ? hmac_sha256((str){ (const char *)key->b, sizeof key->b }, (str){ (const char *)d.b, sizeof d.b }) : d;
+}

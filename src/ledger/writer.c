@@ -1,0 +1,612 @@
+/* ledger/writer.c: the one thread that writes. A batch is a transaction; its entries come back when COMMIT has said yes or no.
+ * After a no the chain goes on from where the file really ends. */
+#include "core/log.h"
+#include "ledger/store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { PROBE_MS = 500, RETENTION_EVERY_MS = 60000, ERASE_AT_ONCE = 500, ZSTD_LEVEL = 1 };
+
+void ledger_options_default(struct ledger_options *o, const char *path)
+{
+    *o = (struct ledger_options){ .path = path, .keep_bodies = true, .keep_private = true, .retain_ms = INT64_C(90) * 86400000, .queue_items = 4096,
+                                  .queue_bytes = 256u << 20, .body_max = 8u << 20, .wal_soft = 4u << 20, .wal_hard = 64u << 20, .clock = clock_system,
+                                  .rng = rand_system() };
+}
+
+bool ledger_healthy(const struct ledger *l) { return atomic_load_explicit(&l->healthy, memory_order_relaxed); }
+
+/* ---- ports ---- */
+
+void ledger_port_init(struct ledger_port *p, void (*wake)(void *ctx), void *ctx)
+{
+    *p = (struct ledger_port){ .wake = wake, .ctx = ctx };
+    p->tail = &p->head;
+    pthread_mutex_init(&p->lock, NULL);
+}
+
+void ledger_port_destroy(struct ledger_port *p) { pthread_mutex_destroy(&p->lock); }
+
+static void give_back(struct ledger_entry *e)
+{
+    struct ledger_port *p = e->port;
+    if (!p) {
+        e->on_done(e, e->err, e->seq);
+        return;
+    }
+    pthread_mutex_lock(&p->lock);
+    bool first = !p->head;
+    e->next_done = NULL;
+    *p->tail = e;
+    p->tail = &e->next_done;
+    pthread_mutex_unlock(&p->lock);
+    if (first)
+        p->wake(p->ctx);
+}
+
+void ledger_collect(struct ledger_port *p)
+{
+    pthread_mutex_lock(&p->lock);
+    struct ledger_entry *e = p->head;
+    p->head = NULL;
+    p->tail = &p->head;
+    pthread_mutex_unlock(&p->lock);
+    while (e) {
+        struct ledger_entry *next = e->next_done;
+        e->on_done(e, e->err, e->seq);
+        e = next;
+    }
+}
+
+/* ---- one entry ---- */
+
+static enum err insert_body(struct ledger *l, const struct ledger_body *b, bool private, const uint8_t salt[SALT], int64_t *id)
+{
+    size_t n = 0;
+    buf_clear(&l->joined);
+    for (size_t i = 0; i < b->n; i++) {
+        size_t room = l->o.body_max - l->joined.n;
+        n += b->slices[i].n;
+        if (buf_put(&l->joined, (str){ b->slices[i].p, b->slices[i].n < room ? b->slices[i].n : room }) != ERR_OK)
+            return ERR_MEMORY;
+    }
+    buf_clear(&l->packed);
+    if (buf_reserve(&l->packed, ZSTD_compressBound(l->joined.n)) != ERR_OK)
+        return ERR_MEMORY;
+    size_t packed = ZSTD_compressCCtx(l->zstd, l->packed.p, l->packed.cap, l->joined.p ? l->joined.p : "", l->joined.n, ZSTD_LEVEL);
+    if (ZSTD_isError(packed))
+        return ERR_MEMORY;
+    str data = { l->packed.p, packed };
+    if (private && seal_close(&l->arena, &l->key, (str){ (const char *)salt, SALT }, data, &data) != ERR_OK)
+        return ERR_MEMORY;
+    sqlite3_stmt *q = l->insert_body;
+    int bad = sqlite3_bind_int(q, 1, private ? BODY_SEALED : BODY_PLAIN);
+    bad |= sqlite3_bind_int64(q, 2, (int64_t)n);
+    bad |= sqlite3_bind_int(q, 3, n > l->o.body_max);
+    bad |= sqlite3_bind_int64(q, 4, clock_wall_us(&l->o.clock));
+    bad |= sqlite3_bind_blob(q, 5, salt, SALT, SQLITE_STATIC);
+    bad |= sqlite3_bind_blob64(q, 6, data.p, data.n, SQLITE_STATIC);
+    int rc = bad ? SQLITE_ERROR : sqlite3_step(q);
+    sqlite3_reset(q);
+    *id = sqlite3_last_insert_rowid(l->db);
+    return rc == SQLITE_DONE ? ERR_OK : ERR_STORE;
+}
+
+/* Hashes a body into *hash and, where bodies are kept, stores it and names it in *id. */
+static enum err take_body(struct ledger *l, const struct ledger_entry *e, const struct ledger_body *b, const uint8_t salt[SALT], struct digest *hash,
+                          const struct digest **field, int64_t *id)
+{
+    if (!b->n)
+        return ERR_OK;
+    *hash = body_hash(l->sha, e->private && l->has_key ? &l->key : NULL, salt, b->slices, b->n);
+    *field = hash;
+    bool keep = id && l->o.keep_bodies && (!e->private || (l->o.keep_private && l->has_key));
+    return keep ? insert_body(l, b, e->private, salt, id) : ERR_OK;
+}
+
+static enum err insert_note(struct ledger *l, const struct ledger_entry *e)
+{
+    sqlite3_stmt *q = NULL;
+    const char *sql = e->note == NOTE_MODEL ? "INSERT OR IGNORE INTO model VALUES (?1, ?2, ?3)" : "INSERT OR IGNORE INTO config VALUES (?1, ?2, ?3)";
+    enum err err = ERR_STORE;
+    if (sqlite3_prepare_v2(l->db, sql, -1, &q, NULL) != SQLITE_OK)
+        goto done;
+    sqlite3_bind_blob(q, 1, e->note_key.b, 32, SQLITE_STATIC);
+    sqlite3_bind_int64(q, 2, clock_wall_us(&l->o.clock));
+    sqlite3_bind_text64(q, 3, e->note_text.p, e->note_text.n, SQLITE_STATIC, SQLITE_UTF8);
+    if (sqlite3_step(q) == SQLITE_DONE)
+        err = ERR_OK;
+done:
+    sqlite3_finalize(q);
+    return err;
+}
+
+static enum err insert_row(struct ledger *l, const struct ledger_row *row)
+{
+    struct ledger_seen s = { .seq = l->seq + 1, .schema = LEDGER_SCHEMA, .row = *row };
+    struct digest hash;
+    enum err e = row_hash(&l->canonical, &s, &l->head, &hash);
+    if (e)
+        return e;
+    sqlite3_stmt *q = l->insert_row;
+    int bad = sqlite3_bind_int64(q, 1, s.seq) | sqlite3_bind_int(q, 2, LEDGER_SCHEMA) | sqlite3_bind_int(q, 3, row->kind);
+    bad |= sqlite3_bind_blob(q, 4, hash.b, sizeof hash.b, SQLITE_STATIC);
+    int rc = bad || row_bind(q, row) ? SQLITE_ERROR : sqlite3_step(q);
+    sqlite3_reset(q);
+    sqlite3_clear_bindings(q);
+    if (rc != SQLITE_DONE)
+        return ERR_STORE;
+    l->seq = s.seq;
+    l->head = hash;
+    return ERR_OK;
+}
+
+/* A text that is not UTF-8 (a header may hold anything) would not come back from SQLite as it went in. */
+static void clean_texts(struct ledger *l, struct ledger_row *row)
+{
+    for (size_t i = 0; i < row_n_fields; i++) {
+        if (row_fields[i].type != 'T')
+            continue;
+        str *s = (str *)((char *)row + row_fields[i].offset);
+        if (!s->p || (str_is_utf8(*s) && str_index(*s, '\0') == s->n))
+            continue;
+        *s = arena_str(&l->arena, *s);
+        for (size_t k = 0; s->p && k < s->n; k++)
+            if ((unsigned char)s->p[k] >= 0x80 || !s->p[k])
+                ((char *)(uintptr_t)s->p)[k] = '?';
+    }
+}
+
+static enum err write_entry(struct ledger *l, struct ledger_entry *e)
+{
+    uint8_t salt[2][SALT];
+    struct digest request, upstream, response;
+    l->o.rng.fill(&l->o.rng, salt, sizeof salt);
+    arena_reset(&l->arena);
+    clean_texts(l, &e->row);
+    enum err err = take_body(l, e, &e->request, salt[0], &request, &e->row.request_hash, &e->row.request_body);
+    if (!err)
+        err = take_body(l, e, &e->upstream, salt[0], &upstream, &e->row.upstream_hash, NULL);
+    if (!err)
+        err = take_body(l, e, &e->response, salt[1], &response, &e->row.response_hash, &e->row.response_body);
+    if (!err && e->note != NOTE_NONE)
+        err = insert_note(l, e);
+    if (!err)
+        err = insert_row(l, &e->row);
+    e->seq = l->seq;
+    l->own.rows++;
+    l->own.bytes_in += e->item.bytes;
+    return err;
+}
+
+/* ---- batches ---- */
+
+static void set_health(struct ledger *l, bool well)
+{
+    if (atomic_exchange(&l->healthy, well) == well)
+        return;
+    if (well)
+        log_info("ledger_recovered", LOG_C("path", l->path));
+    else
+        log_error("ledger_failed", LOG_C("path", l->path), LOG_C("why", sqlite3_errmsg(l->db)), LOG_C("effect", "calls are refused until it can be written"));
+    l->outage |= !well;
+}
+
+/* Leaves the writer where the file is: nothing of the failed transaction happened, or all of it, whatever COMMIT said. */
+static void undo(struct ledger *l)
+{
+    l->own.failures++;
+    if (!sqlite3_get_autocommit(l->db))
+        (void)store_exec(l->db, "ROLLBACK");
+    if (store_head(l->db, &l->seq, &l->head) != ERR_OK)
+        log_warn("ledger_head_unknown", LOG_C("why", sqlite3_errmsg(l->db)));
+}
+
+static enum err note_outage(struct ledger *l)
+{
+    struct ledger_row row;
+    row_init(&row, ROW_EVENT);
+    row.at_us = clock_wall_us(&l->o.clock);
+    row.event = S("ledger_outage_over");
+    return insert_row(l, &row);
+}
+
+static enum err write_batch(struct ledger *l, struct queue_item *first)
+{
+    enum err e = store_exec(l->db, "BEGIN IMMEDIATE");
+    /* After a failure the chain is read again: a COMMIT that failed may still have happened. */
+    if (!e && l->outage)
+        e = store_head(l->db, &l->seq, &l->head);
+    if (!e && l->outage)
+        e = note_outage(l);
+    for (struct queue_item *it = first; it && !e; it = it->next)
+        e = write_entry(l, (struct ledger_entry *)it);
+    if (!e)
+        e = store_exec(l->db, "COMMIT");
+    if (e) {
+        set_health(l, false);
+        undo(l);
+    } else {
+        l->outage = false;
+        set_health(l, true);
+        l->own.batches++;
+    }
+    return e ? ERR_STORE : ERR_OK;
+}
+
+static void run_batch(struct ledger *l, struct queue_item *first)
+{
+    enum err e = write_batch(l, first);
+    pthread_mutex_lock(&l->lock);
+    l->stats = l->own;
+    pthread_mutex_unlock(&l->lock);
+    for (struct queue_item *it = first, *next; it; it = next) {
+        struct ledger_entry *entry = (struct ledger_entry *)it;
+        next = it->next;
+        entry->err = e;
+        if (e)
+            entry->seq = 0;
+        give_back(entry);
+    }
+}
+
+/* ---- the log file of SQLite, and what is too old ---- */
+
+static int on_wal(void *ctx, sqlite3 *db, const char *name, int pages)
+{
+    (void)db;
+    (void)name;
+    struct ledger *l = ctx;
+    l->wal_bytes = (int64_t)pages * 4096;
+    return SQLITE_OK;
+}
+
+static void after_batch(struct ledger *l)
+{
+    if (l->wal_bytes > (int64_t)l->o.wal_hard) {
+        l->own.forced_checkpoints++;
+        (void)sqlite3_wal_checkpoint_v2(l->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+        l->wal_bytes = 0;
+    } else if (l->wal_bytes > (int64_t)l->o.wal_soft) {
+        pthread_mutex_lock(&l->lock);
+        l->want_checkpoint = true;
+        pthread_mutex_unlock(&l->lock);
+        pthread_cond_signal(&l->wish);
+    }
+}
+
+static void *checkpoint_main(void *arg)
+{
+    struct ledger *l = arg;
+    sqlite3 *db = NULL;
+    char why[256];
+    if (store_open_db(l->path, l->o.vfs, SQLITE_OPEN_READWRITE, &db, why) != ERR_OK) {
+        log_warn("checkpointer_off", LOG_C("why", why));
+        return NULL;
+    }
+    pthread_mutex_lock(&l->lock);
+    while (!l->closing) {
+        if (!l->want_checkpoint) {
+            pthread_cond_wait(&l->wish, &l->lock);
+            continue;
+        }
+        l->want_checkpoint = false;
+        pthread_mutex_unlock(&l->lock);
+        (void)sqlite3_wal_checkpoint_v2(db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+        pthread_mutex_lock(&l->lock);
+    }
+    pthread_mutex_unlock(&l->lock);
+    sqlite3_close(db);
+    return NULL;
+}
+
+static void retain(struct ledger *l)
+{
+    char sql[200];
+    int64_t now = clock_mono_us(&l->o.clock) / 1000;
+    if (now < l->retention_ms)
+        return;
+    l->retention_ms = now + RETENTION_EVERY_MS;
+    int64_t before = clock_wall_us(&l->o.clock) - l->o.retain_ms * 1000;
+    snprintf(sql, sizeof sql, "DELETE FROM body WHERE id IN (SELECT id FROM body WHERE at_us < %lld ORDER BY id LIMIT %d)", (long long)before, ERASE_AT_ONCE);
+    if (store_exec(l->db, sql) != ERR_OK)
+        return;
+    if (sqlite3_changes(l->db) == ERASE_AT_ONCE)
+        l->retention_ms = 0;            /* more is waiting: go on with the next turn */
+    if (sqlite3_changes(l->db))
+        (void)store_exec(l->db, "PRAGMA incremental_vacuum(2000)");
+}
+
+static void *writer_main(void *arg)
+{
+    struct ledger *l = arg;
+    for (;;) {
+        struct queue_item *batch = queue_take_all(&l->queue, ledger_healthy(l) ? RETENTION_EVERY_MS : PROBE_MS);
+        pthread_mutex_lock(&l->lock);
+        bool closing = l->closing;
+        pthread_mutex_unlock(&l->lock);
+        if (!batch && closing)
+            return NULL;
+        if (batch)
+            run_batch(l, batch);
+        else if (!ledger_healthy(l))
+            (void)write_batch(l, NULL); /* a probe: the row of the outage's end */
+        if (ledger_healthy(l)) {
+            after_batch(l);
+            retain(l);
+        }
+    }
+}
+
+/* ---- from outside ---- */
+
+enum err ledger_reserve(struct ledger *l, size_t places)
+{
+    if (!ledger_healthy(l))
+        return ERR_STORE;
+    for (size_t i = 0; i < places; i++) {
+        enum err e = queue_reserve(&l->queue);
+        if (e) {
+            ledger_unreserve(l, i);
+            return e == ERR_BUSY ? ERR_BUSY : ERR_STORE;
+        }
+    }
+    return ERR_OK;
+}
+
+void ledger_unreserve(struct ledger *l, size_t places)
+{
+    while (places--)
+        queue_unreserve(&l->queue);
+}
+
+static size_t entry_bytes(const struct ledger_entry *e)
+{
+    const struct ledger_body *all[] = { &e->request, &e->upstream, &e->response };
+    size_t n = sizeof *e;
+    for (size_t i = 0; i < 3; i++)
+        for (size_t k = 0; k < all[i]->n; k++)
+            n += all[i]->slices[k].n;
+    return n;
+}
+
+void ledger_submit(struct ledger *l, struct ledger_entry *e)
+{
+    bool wake;
+    e->item.bytes = entry_bytes(e);
+    e->err = ERR_OK;
+    e->seq = 0;
+    if (queue_put(&l->queue, &e->item, true, &wake) != ERR_OK) {
+        e->err = ERR_STORE;             /* it is being closed */
+        give_back(e);
+    }
+}
+
+void ledger_flush(struct ledger *l) { queue_wake(&l->queue); }
+
+static void note_on_done(struct ledger_entry *e, enum err err, int64_t seq)
+{
+    (void)err;
+    (void)seq;
+    free(e);
+}
+
+/* An entry of ours with its texts behind it, in one piece. */
+static enum err note(struct ledger *l, const char *event, str detail, int kind, const struct digest *key)
+{
+    struct ledger_entry *e = malloc(sizeof *e + detail.n + 1);
+    bool wake;
+    if (!e)
+        return ERR_MEMORY;
+    char *text = (char *)(e + 1);
+    *e = (struct ledger_entry){ .on_done = note_on_done, .note = kind };
+    if (detail.n)
+        memcpy(text, detail.p, detail.n);
+    row_init(&e->row, ROW_EVENT);
+    e->row.at_us = clock_wall_us(&l->o.clock);
+    e->row.event = str_of(event);
+    if (key) {
+        e->note_key = *key;
+        e->note_text = (str){ text, detail.n };
+        if (kind == NOTE_MODEL)
+            e->row.fingerprint = &e->note_key;
+        else
+            e->row.policy = &e->note_key;
+    } else {
+        e->row.detail = (str){ text, detail.n };
+    }
+    e->item.bytes = sizeof *e + detail.n;
+    enum err err = queue_put(&l->queue, &e->item, false, &wake);
+    if (err) {
+        free(e);
+        return err;
+    }
+    queue_wake(&l->queue);
+    return ERR_OK;
+}
+
+static bool is_known(struct ledger *l, const struct digest *d)
+{
+    bool known = false;
+    pthread_mutex_lock(&l->lock);
+    for (size_t i = 0; i < l->n_known && !known; i++)
+        known = digest_eq(&l->known[i], d);
+    if (!known && l->n_known < KNOWN_MAX)
+        l->known[l->n_known++] = *d;
+    pthread_mutex_unlock(&l->lock);
+    return known;
+}
+
+enum err ledger_note_model(struct ledger *l, const struct digest *fingerprint, str identity)
+{
+    return is_known(l, fingerprint) ? ERR_OK : note(l, "model_seen", identity, NOTE_MODEL, fingerprint);
+}
+
+enum err ledger_note_config(struct ledger *l, const struct digest *hash, str text)
+{
+    return is_known(l, hash) ? ERR_OK : note(l, "config_in_force", text, NOTE_CONFIG, hash);
+}
+
+enum err ledger_note_event(struct ledger *l, const char *event, str detail) { return note(l, event, detail, NOTE_NONE, NULL); }
+
+void ledger_stats(struct ledger *l, struct ledger_stats *out)
+{
+    pthread_mutex_lock(&l->lock);
+    *out = l->stats;                    /* as of the last batch */
+    pthread_mutex_unlock(&l->lock);
+    pthread_mutex_lock(&l->queue.lock);
+    out->waiting = l->queue.items;
+    pthread_mutex_unlock(&l->queue.lock);
+}
+
+/* ---- opening and closing ---- */
+
+static enum err take_lock(struct ledger *l, char why[256])
+{
+    char pid[24] = "";
+    l->lock_fd = open(l->lock_path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (l->lock_fd < 0) {
+        snprintf(why, 256, "the lock %.150s cannot be made: %s", l->lock_path, strerror(errno));
+        return ERR_STORE;
+    }
+    if (flock(l->lock_fd, LOCK_EX | LOCK_NB)) {
+        ssize_t n = pread(l->lock_fd, pid, sizeof pid - 1, 0);
+        pid[n > 0 ? n : 0] = '\0';
+        snprintf(why, 256, "the ledger %.150s is in use by another hearth (process %s)", l->path, *pid ? pid : "unknown");
+        return ERR_BUSY;
+    }
+    int n = snprintf(pid, sizeof pid, "%ld", (long)getpid());
+    if (ftruncate(l->lock_fd, 0) || pwrite(l->lock_fd, pid, (size_t)n, 0) != n) {
+        snprintf(why, 256, "the lock %.150s cannot be written: %s", l->lock_path, strerror(errno));
+        return ERR_STORE;
+    }
+    return ERR_OK;
+}
+
+static enum err prepare(struct ledger *l, char why[256])
+{
+    char sql[8192];
+    size_t n = (size_t)snprintf(sql, sizeof sql, "INSERT INTO row (seq, schema, kind, hash%s) VALUES (?1, ?2, ?3, ?4", row_columns);
+    for (size_t i = 0; i < row_n_fields; i++)
+        n += (size_t)snprintf(sql + n, sizeof sql - n, ", ?%zu", i + 5);
+    snprintf(sql + n, sizeof sql - n, ")");
+    if (sqlite3_prepare_v3(l->db, sql, -1, SQLITE_PREPARE_PERSISTENT, &l->insert_row, NULL) != SQLITE_OK ||
+        sqlite3_prepare_v3(l->db, "INSERT INTO body (kind, size, truncated, at_us, salt, data) VALUES (?1, ?2, ?3, ?4, ?5, ?6)", -1, SQLITE_PREPARE_PERSISTENT,
+                           &l->insert_body, NULL) != SQLITE_OK) {
+        snprintf(why, 256, "the ledger %.100s is damaged: %.100s", l->path, sqlite3_errmsg(l->db));
+        return ERR_STORE;
+    }
+    return ERR_OK;
+}
+
+static enum err open_file(struct ledger *l, char why[256])
+{
+    mode_t before = umask(0077);
+    enum err e = store_open_db(l->path, l->o.vfs, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, &l->db, why);
+    if (!e) {
+        (void)store_exec(l->db, "PRAGMA auto_vacuum = INCREMENTAL");
+        if (store_exec(l->db, "PRAGMA journal_mode = WAL") || store_exec(l->db, l->o.full_sync ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL")) {
+            snprintf(why, 256, "the ledger %.100s cannot be written: %.100s", l->path, sqlite3_errmsg(l->db));
+            e = ERR_STORE;
+        }
+        (void)store_exec(l->db, "PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -1024");
+    }
+    if (!e)
+        e = store_migrate(l->db, l->path, why);
+    umask(before);
+    if (!e)
+        e = prepare(l, why);
+    if (!e && (e = store_head(l->db, &l->seq, &l->head)))
+        snprintf(why, 256, "the ledger %.100s is damaged: %.100s", l->path, sqlite3_errmsg(l->db));
+    sqlite3_wal_hook(l->db, on_wal, l);
+    return e;
+}
+
+static enum err open_parts(struct ledger *l, char why[256])
+{
+    enum err e = take_lock(l, why);
+    if (e)
+        return e;
+    if ((e = open_file(l, why)))
+        return e;
+    e = seal_key_load(l->key_path, &l->key);
+    l->has_key = e == ERR_OK;
+    if (e) {
+        snprintf(why, 256, e == ERR_FORBIDDEN ? "the key %.180s may be read by others: chmod 600" : "the key %.180s cannot be read or made", l->key_path);
+        return ERR_STORE;
+    }
+    l->sha = sha256_new();
+    l->zstd = ZSTD_createCCtx();
+    e = l->sha && l->zstd ? queue_init(&l->queue, l->o.queue_items, l->o.queue_bytes) : ERR_MEMORY;
+    if (e)
+        return e;
+    atomic_store(&l->healthy, true);
+    if (pthread_create(&l->writer, NULL, writer_main, l))
+        return ERR_MEMORY;
+    l->started = pthread_create(&l->checkpointer, NULL, checkpoint_main, l) == 0;
+    return ERR_OK;
+}
+
+static void close_parts(struct ledger *l)
+{
+    sqlite3_finalize(l->insert_row);
+    sqlite3_finalize(l->insert_body);
+    sqlite3_close(l->db);
+    ZSTD_freeCCtx(l->zstd);
+    sha256_free(l->sha);
+    buf_free(&l->packed);
+    buf_free(&l->canonical);
+    buf_free(&l->joined);
+    arena_free(&l->arena);
+    if (l->lock_fd >= 0)
+        close(l->lock_fd);
+    pthread_mutex_destroy(&l->lock);
+    pthread_cond_destroy(&l->wish);
+    free(l);
+}
+
+enum err ledger_open(const struct ledger_options *o, struct ledger **out, char why[256])
+{
+    struct ledger *l = calloc(1, sizeof *l);
+    if (!l)
+        return ERR_MEMORY;
+    *why = '\0';
+    l->o = *o;
+    l->lock_fd = -1;
+    pthread_mutex_init(&l->lock, NULL);
+    pthread_cond_init(&l->wish, NULL);
+    buf_init(&l->packed, ZSTD_compressBound(o->body_max) + 64);
+    buf_init(&l->canonical, 16u << 20);
+    buf_init(&l->joined, o->body_max);
+    arena_init(&l->arena, o->body_max * 2 + (1u << 20));
+    int n = snprintf(l->path, sizeof l->path, "%s", o->path);
+    snprintf(l->lock_path, sizeof l->lock_path, "%s.lock", l->path);
+    snprintf(l->key_path, sizeof l->key_path, "%s.key", l->path);
+    enum err e = n > 0 && (size_t)n < sizeof l->path ? open_parts(l, why) : ERR_LIMIT;
+    if (e) {
+        close_parts(l);
+        return e;
+    }
+    *out = l;
+    return ERR_OK;
+}
+
+void ledger_close(struct ledger *l)
+{
+    pthread_mutex_lock(&l->lock);
+    l->closing = true;
+    pthread_mutex_unlock(&l->lock);
+    pthread_cond_signal(&l->wish);
+    queue_close(&l->queue);
+    pthread_join(l->writer, NULL);
+    if (l->started)
+        pthread_join(l->checkpointer, NULL);
+    queue_destroy(&l->queue);
+    close_parts(l);
+}
