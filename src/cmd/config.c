@@ -1,0 +1,586 @@
+/* The configuration: tables of options, and the names that are resolved between them. */
+#include "cmd/config.h"
+
+#include "cmd/discover.h"
+#include "cmd/options.h"
+
+#include <math.h>
+#include <stdio.h>
+
+/* ---- the tables ---- */
+
+#define COUNT(t) (sizeof(t) / sizeof *(t))
+#define C(f)     offsetof(struct config, f)
+#define KiB(n)   ((int64_t)(n) << 10)
+#define MiB(n)   ((int64_t)(n) << 20)
+
+static const char *const sync_words[] = { "normal", "full", NULL };
+static const char *const level_words[] = { "debug", "info", "warn", "error", "off", NULL };
+static const char *const format_words[] = { "text", "json", NULL };
+static const char *const zone_words[] = { "machine", "private", "cloud", NULL };
+static const char *const api_words[] = { "embedded", "openai", "vllm", "llamacpp", "ollama", "anthropic", NULL };
+static const char *const risk_words[] = { "low", "medium", "high", NULL };
+static const char *const data_words[] = { "public", "internal", "private", NULL };
+static const char *const guard_words[] = { "off", NULL };
+
+static const struct option top[] = {
+    { "listen", OPTION_ADDRESS, C(listen_text), "127.0.0.1:8420", 0, 0, NULL, "where the API is served; loopback only, for now" },
+    { "threads", OPTION_INT, C(threads), NULL, 1, 64, NULL, "loop threads; unset: one per core, at most 4" },
+};
+static const struct option ledger_options[] = {
+    { "path", OPTION_PATH, C(ledger.path), NULL, 0, 0, NULL, "the file; unset: hearth.db in ~/.local/share/hearth (XDG_DATA_HOME)" },
+    { "retain_bodies", OPTION_DURATION, C(ledger.retain_ms), "90d", 0, 0, NULL, "prompts and answers older than this are erased; rows stay" },
+    { "keep_bodies", OPTION_BOOL, C(ledger.keep_bodies), "true", 0, 0, NULL, "keep prompts and answers at all; their hashes are kept in any case" },
+    { "keep_private", OPTION_BOOL, C(ledger.keep_private), "true", 0, 0, NULL, "keep those of private calls, encrypted under the key beside the ledger" },
+    { "sync", OPTION_WORD, C(ledger.sync), "normal", 0, 0, sync_words, "normal survives the death of the process, full also a power cut" },
+    { "queue_items", OPTION_INT, C(ledger.queue_items), "4096", 16, 1000000, NULL, "rows that may wait; past it calls are refused" },
+    { "queue_bytes", OPTION_SIZE, C(ledger.queue_bytes), "256MiB", MiB(1), 0, NULL, "the same, in bytes" },
+    { "body_max", OPTION_SIZE, C(ledger.body_max), "8MiB", KiB(1), MiB(256), NULL, "a longer prompt or answer is cut in the record, and marked so" },
+};
+static const struct option limit_options[] = {
+    { "body", OPTION_SIZE, C(limits.body), "64MiB", KiB(1), MiB(1024), NULL, "of a request" },
+    { "reply", OPTION_SIZE, C(reply_max), "64MiB", KiB(1), MiB(1024), NULL, "of a reply that is not streamed" },
+    { "connections", OPTION_SIZE, C(limits.connections), "4096", 1, 1000000, NULL, "clients at once, per thread" },
+    { "head_time", OPTION_DURATION, C(limits.head_ms), "10s", 0, 0, NULL, "to receive a request's head" },
+    { "body_time", OPTION_DURATION, C(limits.body_ms), "30s", 0, 0, NULL, "between two pieces of its body" },
+    { "idle_time", OPTION_DURATION, C(limits.idle_ms), "75s", 0, 0, NULL, "a kept connection without a request" },
+    { "write_time", OPTION_DURATION, C(limits.write_ms), "60s", 0, 0, NULL, "a client that takes nothing for this long is dropped" },
+};
+static const struct option upstream_options[] = {
+    { "connect", OPTION_DURATION, C(upstream.connect_ms), "10s", 0, 0, NULL, "to make a connection" },
+    { "first_byte", OPTION_DURATION, C(upstream.first_byte_ms), "10m", 0, 0, NULL, "from the request to the first byte of the reply" },
+    { "gap", OPTION_DURATION, C(upstream.gap_ms), "2m", 0, 0, NULL, "between two pieces of a reply" },
+    { "idle", OPTION_DURATION, C(upstream.idle_ms), "1m", 0, 0, NULL, "an unused connection is kept" },
+    { "idle_max", OPTION_SIZE, C(upstream.idle_max), "64", 1, 10000, NULL, "unused connections kept, per provider and thread" },
+    { "open_max", OPTION_SIZE, C(upstream.open_max), "1024", 1, 100000, NULL, "connections at once, per provider and thread; further calls wait" },
+};
+static const struct option engine_options[] = {
+    { "program", OPTION_PATH, C(engine.program), NULL, 0, 0, NULL, "hearth-engine; unset: the one beside this program" },
+    { "run_dir", OPTION_PATH, C(engine.run_dir), NULL, 0, 0, NULL, "sockets of the engines; unset: XDG_RUNTIME_DIR/hearth, or /tmp/hearth-UID" },
+    { "log_dir", OPTION_PATH, C(engine.log_dir), NULL, 0, 0, NULL, "what engines say; unset: beside the ledger's default place" },
+    { "digests", OPTION_PATH, C(engine.digests), NULL, 0, 0, NULL, "remembered digests of model files" },
+    { "load_time", OPTION_DURATION, C(engine.load_ms), "10m", 0, 0, NULL, "a load that takes longer has failed" },
+    { "hang_time", OPTION_DURATION, C(engine.hang_ms), "30s", 0, 0, NULL, "an engine that says nothing, or is in one step, for longer is started again" },
+};
+static const struct option log_options[] = {
+    { "level", OPTION_WORD, C(log_level), "info", 0, 0, level_words, "what is logged on standard error" },
+    { "format", OPTION_WORD, C(log_format), "text", 0, 0, format_words, "key=value, or a JSON object a line" },
+};
+
+struct guard_entry { int cloud; };
+static const struct option guard_options[] = {
+    { "cloud", OPTION_WORD, offsetof(struct guard_entry, cloud), NULL, 0, 0, guard_words,
+      "off: calls go to cloud models as they are. Unset: they are refused, since nothing masks personal data yet" },
+};
+
+struct provider_entry {
+    int api, zone;
+    str url, proxy, ca_file;
+    struct option_secret key;
+    int64_t connect_ms, first_byte_ms, gap_ms;
+};
+#define P(f) offsetof(struct provider_entry, f)
+static const struct option provider_options[] = {
+    { "api", OPTION_WORD, P(api), NULL, 0, 0, api_words, "what it speaks; embedded is hearth's own engine, the others but anthropic (which comes later) are OpenAI-compatible" },
+    { "url", OPTION_URL, P(url), NULL, 0, 0, NULL, "http(s)://host:port/path, or unix:/path; /v1 is added when there is no path" },
+    { "key", OPTION_SECRET, P(key), NULL, 0, 0, NULL, "sent as a bearer token" },
+    { "zone", OPTION_WORD, P(zone), NULL, 0, 0, zone_words, "where bytes go: unset, a loopback address is machine and everything else cloud; private calls need it written" },
+    { "proxy", OPTION_PROXY, P(proxy), NULL, 0, 0, NULL, "cloud only: a proxy, or env for what the environment says; unset: none" },
+    { "ca_file", OPTION_PATH, P(ca_file), NULL, 0, 0, NULL, "certificates to trust instead of the system's" },
+    { "connect", OPTION_DURATION, P(connect_ms), NULL, 0, 0, NULL, "as upstream.connect, for this one" },
+    { "first_byte", OPTION_DURATION, P(first_byte_ms), NULL, 0, 0, NULL, "as upstream.first_byte" },
+    { "gap", OPTION_DURATION, P(gap_ms), NULL, 0, 0, NULL, "as upstream.gap" },
+};
+
+struct price_entry { double input, output; };
+static const struct option price_options[] = {
+    { "input", OPTION_MONEY, offsetof(struct price_entry, input), NULL, 0, 0, NULL, "dollars per million tokens" },
+    { "output", OPTION_MONEY, offsetof(struct price_entry, output), NULL, 0, 0, NULL, "dollars per million tokens" },
+};
+struct model_entry { str provider, id, file, chat_template; int64_t context, threads, slots; struct price_entry price; };
+#define M(f) offsetof(struct model_entry, f)
+static const struct option model_options[] = {
+    { "provider", OPTION_TEXT, M(provider), NULL, 0, 0, NULL, "a name from providers; a model with a file needs none" },
+    { "id", OPTION_TEXT, M(id), NULL, 0, 0, NULL, "the provider's own name for it; unset: the same" },
+    { "file", OPTION_TEXT, M(file), NULL, 0, 0, NULL, "embedded: a GGUF, relative to this file or to models_dir" },
+    { "chat_template", OPTION_TEXT, M(chat_template), NULL, 0, 0, NULL, "embedded: a family by name (chatml, llama3, mistral-v7 …) when the file's own is unknown" },
+    { "context", OPTION_INT, M(context), "0", 0, 10000000, NULL, "embedded: tokens for each sequence; 0: the engine's choice" },
+    { "threads", OPTION_INT, M(threads), "0", 0, 1024, NULL, "embedded: 0 for one per core" },
+    { "slots", OPTION_INT, M(slots), "0", 0, 256, NULL, "embedded: sequences at once; 0: the engine's choice" },
+};
+
+struct task_entry { int risk, data; str reference, candidate, model, prompt; };
+#define T(f) offsetof(struct task_entry, f)
+static const struct option task_options[] = {
+    { "risk", OPTION_WORD, T(risk), "medium", 0, 0, risk_words, "recorded; the canary will ask for it" },
+    { "data", OPTION_WORD, T(data), "internal", 0, 0, data_words, "private never reaches a cloud zone" },
+    { "reference", OPTION_TEXT, T(reference), NULL, 0, 0, NULL, "the model whose answers are the standard" },
+    { "candidate", OPTION_TEXT, T(candidate), NULL, 0, 0, NULL, "the model that may take over; it answers where the reference is not allowed" },
+    { "model", OPTION_TEXT, T(model), NULL, 0, 0, NULL, "one fixed model instead of the two" },
+    { "prompt", OPTION_TEXT, T(prompt), NULL, 0, 0, NULL, "name@label, recorded with every call" },
+    { "graders", OPTION_IGNORED, 0, NULL, 0, 0, NULL, "read by the evaluation, which comes later" },
+    { "after", OPTION_IGNORED, 0, NULL, 0, 0, NULL, "read by the canary, which comes later" },
+};
+
+/* ---- loading ---- */
+
+struct loader {
+    struct option_reader r;
+    struct config *c;
+    struct provider_entry *providers;   /* one per policy.providers */
+    struct model_entry *models;
+    struct task_entry *tasks;
+    struct guard_entry guard;
+    str default_name;
+    struct yaml_place default_at;
+};
+
+static const struct { const char *key; const struct option *table; size_t n; } sections[] = {
+    { "ledger", ledger_options, COUNT(ledger_options) }, { "limits", limit_options, COUNT(limit_options) }, { "upstream", upstream_options, COUNT(upstream_options) },
+    { "engine", engine_options, COUNT(engine_options) }, { "log", log_options, COUNT(log_options) },
+};
+
+static const char *var(struct loader *l, const char *name)
+{
+    const char *v = l->r.env->var(l->r.env->ctx, name);
+    return v && *v ? v : NULL;
+}
+
+static str join(struct loader *l, const char *a, const char *b) { return str_of(arena_cstr(l->r.a, arena_printf(l->r.a, "%s%s", a, b))); }
+
+/* Where things lie when nothing is written. */
+static void places(struct loader *l)
+{
+    struct config *c = l->c;
+    const char *home = var(l, "HOME"), *data = var(l, "XDG_DATA_HOME"), *run = var(l, "XDG_RUNTIME_DIR"), *user = var(l, "HEARTH_UID");
+    str base = data ? join(l, data, "/hearth") : join(l, home ? home : "/tmp", "/.local/share/hearth");
+    if (!c->ledger.path.n)
+        c->ledger.path = join(l, base.p, "/hearth.db");
+    if (!c->engine.run_dir.n)
+        c->engine.run_dir = run ? join(l, run, "/hearth") : join(l, "/tmp/hearth-", user ? user : "0");
+    if (!c->engine.log_dir.n)
+        c->engine.log_dir = join(l, base.p, "/log");
+    if (!c->engine.digests.n)
+        c->engine.digests = join(l, base.p, "/digests");
+}
+
+static size_t members(const struct yaml_node *map) { return map && map->kind == YAML_MAP ? map->n : 0; }
+
+static bool is_name(str s)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        char c = s.p[i];
+        if (!((c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z') || memchr("._:/@+-", c, 7)))
+            return false;
+    }
+    return s.n > 0 && s.n <= 128 && !str_eq(s, S("default")) && !str_starts(s, S("task/"));
+}
+
+static void check_name(struct loader *l, const struct yaml_node *m)
+{
+    if (!is_name(m->key))
+        yaml_complain(l->r.report, m->key_at, "a name has letters, digits and . _ : / @ + - and is neither default nor task/…");
+}
+
+static bool is_loopback_url(str url)
+{
+    struct http_origin o;
+    struct io_addr a;
+    char text[300];
+    if (http_origin_parse(url, &o) != ERR_OK)
+        return false;
+    if (*o.unix_path || strcmp(o.host, "localhost") == 0)
+        return true;
+    snprintf(text, sizeof text, strchr(o.host, ':') ? "[%s]:1" : "%s:1", o.host);
+    return io_addr_parse(str_of(text), &a) == ERR_OK && a.loopback;
+}
+
+/* The URL with "/v1" where it has no path: people write both. */
+static str whole_url(struct loader *l, str url)
+{
+    struct http_origin o;
+    if (!url.n || http_origin_parse(url, &o) != ERR_OK || *o.base || *o.unix_path)
+        return url;
+    while (url.p[url.n - 1] == '/')
+        url.n--;
+    return str_of(arena_cstr(l->r.a, arena_printf(l->r.a, "%.*s/v1", STR_ARG(url))));
+}
+
+static void make_provider(struct loader *l, const struct yaml_node *m, struct provider_entry *e, struct provider *p)
+{
+    if (e->api < 0)
+        yaml_complain(l->r.report, m->key_at, "provider %.*s needs an api: embedded, openai, vllm, llamacpp or ollama", STR_ARG(m->key));
+    if (e->api == API_ANTHROPIC)
+        yaml_complain(l->r.report, m->key_at, "provider %.*s: the anthropic API is not spoken yet", STR_ARG(m->key));
+    if (e->api == API_OPENAI && !e->url.n)
+        e->url = S("https://api.openai.com/v1");
+    if (e->api > API_EMBEDDED && !e->url.n)
+        yaml_complain(l->r.report, m->key_at, "provider %.*s needs a url", STR_ARG(m->key));
+    if (e->api == API_EMBEDDED && (e->url.n || e->zone > 0))
+        yaml_complain(l->r.report, m->key_at, "provider %.*s is embedded: it has no url, and its zone is this machine", STR_ARG(m->key));
+    e->url = whole_url(l, e->url);
+    *p = (struct provider){ .name = m->key, .api = e->api < 0 ? API_OPENAI : (enum provider_api)e->api, .url = e->url, .key = e->key.value, .proxy = e->proxy,
+                            .ca_file = e->ca_file, .connect_ms = e->connect_ms, .first_byte_ms = e->first_byte_ms, .gap_ms = e->gap_ms };
+    p->zone_written = e->zone >= 0 || e->api == API_EMBEDDED;
+    p->zone = e->api == API_EMBEDDED ? ZONE_MACHINE : e->zone >= 0 ? (enum zone)e->zone : is_loopback_url(e->url) ? ZONE_MACHINE : ZONE_CLOUD;
+    if (p->proxy.n && p->zone != ZONE_CLOUD)
+        yaml_complain(l->r.report, m->key_at, "provider %.*s: a proxy is for the cloud zone only", STR_ARG(m->key));
+}
+
+static enum err load_providers(struct loader *l, const struct yaml_node *map)
+{
+    size_t n = members(map), i = 0;
+    struct provider *list = arena_new(l->r.a, struct provider, n + 1);
+    l->providers = arena_new(l->r.a, struct provider_entry, n + 1);
+    if (!list || !l->providers)
+        return ERR_LIMIT;
+    for (const struct yaml_node *m = n ? map->first : NULL; m; m = m->next, i++) {
+        enum err e = option_read(&l->r, provider_options, COUNT(provider_options), m, NULL, &l->providers[i]);
+        if (e)
+            return e;
+        check_name(l, m);
+        make_provider(l, m, &l->providers[i], &list[i]);
+    }
+    l->c->policy.providers = list;
+    l->c->policy.n_providers = n;
+    return ERR_OK;
+}
+
+/* A model with a file and no provider runs here; the provider for that need not be written. */
+static void add_embedded(struct loader *l)
+{
+    struct policy *p = &l->c->policy;
+    for (size_t i = 0; i < p->n_providers; i++)
+        if (p->providers[i].api == API_EMBEDDED)
+            return;
+    struct provider *list = (struct provider *)(uintptr_t)p->providers;
+    l->providers[p->n_providers] = (struct provider_entry){ .api = API_EMBEDDED, .zone = -1 };
+    list[p->n_providers++] = (struct provider){ .name = S("here"), .api = API_EMBEDDED, .zone = ZONE_MACHINE, .zone_written = true };
+}
+
+static const struct provider *find_provider(struct loader *l, const struct yaml_node *m, const struct model_entry *e)
+{
+    const struct policy *p = &l->c->policy;
+    const char *words[64];
+    char hint[OPTION_HINT];
+    for (size_t i = 0; i < p->n_providers; i++)
+        if (e->provider.n ? str_eq(p->providers[i].name, e->provider) : e->file.n && p->providers[i].api == API_EMBEDDED)
+            return &p->providers[i];
+    for (size_t i = 0; i < p->n_providers && i < 64; i++)
+        words[i] = p->providers[i].name.p;
+    option_hint(e->provider, words, p->n_providers < 64 ? p->n_providers : 64, hint);
+    if (e->provider.n)
+        yaml_complain(l->r.report, m->key_at, "model %.*s: there is no provider %.*s%s", STR_ARG(m->key), STR_ARG(e->provider), hint);
+    else
+        yaml_complain(l->r.report, m->key_at, "model %.*s needs a provider, or a file", STR_ARG(m->key));
+    return NULL;
+}
+
+/* Relative to the configuration, then in each of models_dir. */
+static enum err find_file(struct loader *l, const struct yaml_node *m, str file, str *out)
+{
+    enum err e = option_path(&l->r, file, out);
+    if (e || l->r.env->is_file(l->r.env->ctx, out->p))
+        return e;
+    for (size_t i = 0; i < l->c->n_models_dir; i++) {
+        str other = str_of(arena_cstr(l->r.a, arena_printf(l->r.a, "%.*s/%.*s", STR_ARG(l->c->models_dir[i]), STR_ARG(file))));
+        if (other.p && l->r.env->is_file(l->r.env->ctx, other.p)) {
+            *out = other;
+            return ERR_OK;
+        }
+    }
+    yaml_complain(l->r.report, m->key_at, "model %.*s: there is no file %.*s", STR_ARG(m->key), STR_ARG(*out));
+    return ERR_OK;
+}
+
+static enum err load_models(struct loader *l, const struct yaml_node *map)
+{
+    static const char *const also[] = { "price", NULL };
+    size_t n = members(map), i = 0;
+    struct model *list = arena_new(l->r.a, struct model, n + 1);
+    l->models = arena_new(l->r.a, struct model_entry, n + 1);
+    if (!list || !l->models)
+        return ERR_LIMIT;
+    for (const struct yaml_node *m = n ? map->first : NULL; m; m = m->next, i++) {
+        struct model_entry *x = &l->models[i];
+        enum err e = option_read(&l->r, model_options, COUNT(model_options), m, also, x);
+        if (!e)
+            e = option_read(&l->r, price_options, COUNT(price_options), yaml_member(m, S("price")), NULL, &x->price);
+        if (!e && x->file.n)
+            e = find_file(l, m, x->file, &x->file);
+        if (e)
+            return e;
+        check_name(l, m);
+        if (x->file.n && !x->provider.n)
+            add_embedded(l);
+        list[i] = (struct model){ .name = m->key, .provider = find_provider(l, m, x), .id = x->id, .file = x->file, .chat_template = x->chat_template,
+                                  .context = x->context, .threads = x->threads, .slots = x->slots, .price_input = x->price.input, .price_output = x->price.output };
+        if (list[i].provider && (list[i].provider->api == API_EMBEDDED) != (x->file.n > 0))
+            yaml_complain(l->r.report, m->key_at, "model %.*s: a file belongs to an embedded provider, and an embedded model needs one", STR_ARG(m->key));
+    }
+    l->c->policy.models = list;
+    l->c->policy.n_models = n;
+    return ERR_OK;
+}
+
+static const struct model *find_model(struct loader *l, struct yaml_place at, const char *what, str name)
+{
+    const char *words[64];
+    char hint[OPTION_HINT];
+    const struct policy *p = &l->c->policy;
+    if (!name.n)
+        return NULL;
+    const struct model *m = policy_model(p, name);
+    for (size_t i = 0; i < p->n_models && i < 64; i++)
+        words[i] = p->models[i].name.p;
+    option_hint(name, words, p->n_models < 64 ? p->n_models : 64, hint);
+    if (!m)
+        yaml_complain(l->r.report, at, "%s: there is no model %.*s%s", what, STR_ARG(name), hint);
+    return m;
+}
+
+static enum err load_tasks(struct loader *l, const struct yaml_node *map)
+{
+    size_t n = members(map), i = 0;
+    struct task *list = arena_new(l->r.a, struct task, n + 1);
+    l->tasks = arena_new(l->r.a, struct task_entry, n + 1);
+    if (!list || !l->tasks)
+        return ERR_LIMIT;
+    for (const struct yaml_node *m = n ? map->first : NULL; m; m = m->next, i++) {
+        struct task_entry *x = &l->tasks[i];
+        enum err e = option_read(&l->r, task_options, COUNT(task_options), m, NULL, x);
+        if (e)
+            return e;
+        check_name(l, m);
+        list[i] = (struct task){ .name = m->key, .risk = (enum risk)x->risk, .data = (enum data_class)x->data, .prompt = x->prompt,
+                                 .reference = find_model(l, m->key_at, "reference", x->reference), .candidate = find_model(l, m->key_at, "candidate", x->candidate),
+                                 .fixed = find_model(l, m->key_at, "model", x->model) };
+        if (x->model.n ? x->reference.n || x->candidate.n : !x->reference.n)
+            yaml_complain(l->r.report, m->key_at, "task %.*s needs either model, or reference (and candidate)", STR_ARG(m->key));
+    }
+    l->c->policy.tasks = list;
+    l->c->policy.n_tasks = n;
+    return ERR_OK;
+}
+
+static enum err load_dirs(struct loader *l, const struct yaml_node *n)
+{
+    const char *cache = var(l, "XDG_CACHE_HOME"), *home = var(l, "HOME");
+    str *list = arena_new(l->r.a, str, 2);
+    if (!list)
+        return ERR_LIMIT;
+    if (n && n->kind == YAML_SCALAR) {
+        enum err e = option_text(&l->r, n, &list[0]);
+        if (!e)
+            e = option_path(&l->r, list[0], &list[0]);
+        if (e)
+            return e;
+        l->c->n_models_dir++;
+    } else if (n) {
+        yaml_complain(l->r.report, n->at, "models_dir must be a path");
+    }
+    list[l->c->n_models_dir++] = cache ? join(l, cache, "/hearth/models") : join(l, home ? home : "/tmp", "/.cache/hearth/models");
+    l->c->models_dir = list;
+    return ERR_OK;
+}
+
+static enum err load_default(struct loader *l, const struct yaml_node *n)
+{
+    struct policy *p = &l->c->policy;
+    enum err e = n ? option_text(&l->r, n, &l->default_name) : ERR_OK;
+    if (!e && n)
+        p->default_model = find_model(l, n->at, "default", l->default_name);
+    else if (p->n_models == 1)
+        p->default_model = &p->models[0];       /* there is nothing to choose from */
+    return e;
+}
+
+static void check_whole(struct loader *l)
+{
+    str why;
+    struct config *c = l->c;
+    c->policy.cloud_without_guard = l->guard.cloud == 0;
+    if (l->r.report->n == 0 && policy_check(l->r.a, &c->policy, &why) == ERR_PRIVATE)
+        yaml_complain(l->r.report, (struct yaml_place){ 0 }, "%.*s", STR_ARG(why));
+    if (io_addr_parse(c->listen_text, &c->listen) == ERR_OK && (!c->listen.loopback || c->listen.is_unix))
+        yaml_complain(l->r.report, (struct yaml_place){ 0 }, "listen: %.*s is not a loopback address; others need keys, which come later", STR_ARG(c->listen_text));
+}
+
+/* ---- the canonical text ---- */
+
+static void write_named(struct option_writer *w, const char *key, size_t n, str (*name)(const struct policy *p, size_t i), const struct loader *l,
+                        const struct option *table, size_t n_table, const void *entries, size_t size)
+{
+    if (!n)
+        return;
+    option_open(w, str_of(key));
+    for (size_t i = 0; i < n; i++) {
+        option_open(w, name(&l->c->policy, i));
+        option_write(w, table, n_table, (const char *)entries + i * size);
+        const struct price_entry *price = table == model_options ? &((const struct model_entry *)entries)[i].price : NULL;
+        if (price && (!isnan(price->input) || !isnan(price->output))) {
+            option_open(w, S("price"));
+            option_write(w, price_options, COUNT(price_options), price);
+            option_close(w);
+        }
+        option_close(w);
+    }
+    option_close(w);
+}
+
+static str provider_name(const struct policy *p, size_t i) { return p->providers[i].name; }
+static str model_name(const struct policy *p, size_t i) { return p->models[i].name; }
+static str task_name(const struct policy *p, size_t i) { return p->tasks[i].name; }
+
+static enum err canonical(struct loader *l)
+{
+    struct buf yaml, text;
+    struct json_out out;
+    struct config *c = l->c;
+    buf_init(&yaml, 8u << 20);
+    buf_init(&text, 8u << 20);
+    json_out_init(&out, &text);
+    struct option_writer w = { &yaml, &out, 0 };
+    json_open(&out, '{');
+    option_write(&w, top, COUNT(top), c);
+    option_put(&w, S("models_dir"), c->models_dir[0], false);
+    if (c->policy.default_model)
+        option_put(&w, S("default"), c->policy.default_model->name, false);
+    for (size_t i = 0; i < COUNT(sections); i++) {
+        option_open(&w, str_of(sections[i].key));
+        option_write(&w, sections[i].table, sections[i].n, c);
+        option_close(&w);
+    }
+    if (c->policy.cloud_without_guard) {
+        option_open(&w, S("guard"));
+        option_write(&w, guard_options, COUNT(guard_options), &l->guard);
+        option_close(&w);
+    }
+    write_named(&w, "providers", c->policy.n_providers, provider_name, l, provider_options, COUNT(provider_options), l->providers, sizeof *l->providers);
+    write_named(&w, "models", c->policy.n_models, model_name, l, model_options, COUNT(model_options), l->models, sizeof *l->models);
+    write_named(&w, "tasks", c->policy.n_tasks, task_name, l, task_options, COUNT(task_options), l->tasks, sizeof *l->tasks);
+    json_close(&out, '}');
+    c->text = arena_str(l->r.a, buf_str(&yaml));
+    c->json = arena_str(l->r.a, buf_str(&text));
+    c->policy.hash = sha256_of(c->text);
+    buf_free(&yaml);
+    buf_free(&text);
+    return out.err ? out.err : c->text.p && c->json.p ? ERR_OK : ERR_LIMIT;
+}
+
+/* ---- entry points ---- */
+
+static enum err load_sections(struct loader *l, const struct yaml_node *root)
+{
+    static const char *const also[] = { "ledger", "limits", "upstream", "engine", "log", "guard", "providers", "models", "tasks", "models_dir", "default", NULL };
+    struct config *c = l->c;
+    c->limits = http_limits_default;
+    c->upstream = http_client_limits_default;
+    c->threads = l->r.env->cores < 4 ? l->r.env->cores : 4;
+    if (c->threads < 1)
+        c->threads = 1;
+    enum err e = option_read(&l->r, top, COUNT(top), root, also, c);
+    for (size_t i = 0; i < COUNT(sections) && !e; i++)
+        e = option_read(&l->r, sections[i].table, sections[i].n, yaml_member(root, str_of(sections[i].key)), NULL, c);
+    places(l);
+    if (!e)
+        e = option_read(&l->r, guard_options, COUNT(guard_options), yaml_member(root, S("guard")), NULL, &l->guard);
+    if (!e)
+        e = load_dirs(l, yaml_member(root, S("models_dir")));
+    if (!e)
+        e = load_providers(l, yaml_member(root, S("providers")));
+    if (!e)
+        e = load_models(l, yaml_member(root, S("models")));
+    if (!e)
+        e = load_tasks(l, yaml_member(root, S("tasks")));
+    return e ? e : load_default(l, yaml_member(root, S("default")));
+}
+
+enum err config_load_text(struct arena *a, str text, const char *path, const struct config_env *env, struct config **out, struct buf *errors)
+{
+    struct yaml_report report = { .out = errors, .file = str_of(path), .max = CONFIG_ERRORS };
+    struct loader l = { .r = { .a = a, .env = env, .report = &report } };
+    struct yaml_node *root = NULL;
+    char *slash = arena_cstr(a, str_of(path));
+    l.c = arena_new(a, struct config, 1);
+    if (!l.c || !slash)
+        return ERR_LIMIT;
+    char *end = strrchr(slash, '/');
+    l.r.dir = end ? (str){ slash, (size_t)(end - slash) } : str_of(env->cwd);
+    l.c->path = str_of(arena_cstr(a, str_of(path)));
+    enum err e = text.n > CONFIG_BYTES ? ERR_LIMIT : yaml_read(a, text, &report, &root);
+    if (!e && root && root->kind != YAML_MAP) {
+        yaml_complain(&report, root->at, "the configuration must be a map of options");
+        e = ERR_SYNTAX;
+    }
+    if (!e)
+        e = load_sections(&l, root);
+    if (!e)
+        check_whole(&l);
+    if (!e && report.n)
+        e = ERR_SYNTAX;
+    if (!e)
+        e = canonical(&l);
+    yaml_complain_end(&report);
+    if (!e)
+        *out = l.c;
+    return e;
+}
+
+static enum err try_file(struct arena *a, const char *path, const struct config_env *env, struct config **out, struct buf *errors)
+{
+    str text;
+    unsigned mode;
+    char *whole = *path == '/' ? arena_cstr(a, str_of(path)) : arena_cstr(a, arena_printf(a, "%s/%s", env->cwd, path));
+    if (!whole)
+        return ERR_LIMIT;
+    enum err e = env->read(env->ctx, a, whole, CONFIG_BYTES, &text, &mode);
+    return e ? e : config_load_text(a, text, whole, env, out, errors);
+}
+
+enum err config_load(struct arena *a, const char *path, const struct config_env *env, struct config **out, struct buf *errors)
+{
+    const char *home = env->var(env->ctx, "HOME"), *xdg = env->var(env->ctx, "XDG_CONFIG_HOME");
+    enum err e;
+    if (path) {
+        e = try_file(a, path, env, out, errors);
+        if (e == ERR_NOTFOUND || e == ERR_IO)
+            (void)buf_printf(errors, "%s: %s\n", path, e == ERR_IO ? "cannot be read" : "there is no such file");
+        return e;
+    }
+    if ((e = try_file(a, "hearth.yaml", env, out, errors)) != ERR_NOTFOUND)
+        return e;
+    str other = xdg && *xdg ? arena_printf(a, "%s/hearth/hearth.yaml", xdg) : arena_printf(a, "%s/.config/hearth/hearth.yaml", home ? home : "");
+    if ((e = try_file(a, arena_cstr(a, other), env, out, errors)) != ERR_NOTFOUND)
+        return e;
+    str text;
+    if ((e = discover(a, env, &text)) != ERR_OK)
+        return e;
+    e = config_load_text(a, text, "(discovered)", env, out, errors);
+    if (!e)
+        (*out)->path = STR_NONE;
+    return e;
+}
+
+enum err config_document(struct buf *b)
+{
+    enum err e = buf_put(b, S("# Configuration\n\nThis page is written by `hearth config manual`, from the table that reads the file.\n\n"
+                              "hearth looks for `./hearth.yaml`, then `~/.config/hearth/hearth.yaml` (XDG_CONFIG_HOME); without a file it uses the GGUF files in its\n"
+                              "models folder and servers that run on their usual loopback ports. `${NAME}` and `${NAME:-default}` stand for variables of the environment.\n"
+                              "An unknown or mistyped key is an error with its line and column: `hearth config check`. `kill -HUP` reads the file again; a wrong one\n"
+                              "changes nothing. `hearth config show` prints what is in force, every default spelled out.\n\n"
+                              "Two more keys stand at the top: `default`, the model for calls that name none (one model alone is the default by itself), and\n"
+                              "`models_dir`, a folder in which model files are looked for.\n"));
+    option_manual(b, "Top level", "", top, COUNT(top));
+    option_manual(b, "ledger:", "The record of calls.", ledger_options, COUNT(ledger_options));
+    option_manual(b, "limits:", "What a client may do.", limit_options, COUNT(limit_options));
+    option_manual(b, "upstream:", "How long a provider may take.", upstream_options, COUNT(upstream_options));
+    option_manual(b, "engine:", "Local engines, one process per model.", engine_options, COUNT(engine_options));
+    option_manual(b, "log:", "What the program says of itself; never a prompt, never a key.", log_options, COUNT(log_options));
+    option_manual(b, "guard:", "Until personal data can be masked, the door to the cloud is shut or open.", guard_options, COUNT(guard_options));
+    option_manual(b, "providers: NAME:", "Servers and the API they speak.", provider_options, COUNT(provider_options));
+    option_manual(b, "models: NAME:", "What clients ask for.", model_options, COUNT(model_options));
+    option_manual(b, "models: NAME: price:", "What it costs; written into every row.", price_options, COUNT(price_options));
+    option_manual(b, "tasks: NAME:", "Names for kinds of work: clients ask for the model `task/NAME`, or send `x-hearth-task: NAME`.", task_options, COUNT(task_options));
+    return e;
+}
