@@ -1,0 +1,244 @@
+/* `hearth models`, `hearth config` and `hearth doctor`: what is there, what is in force, what is wrong. */
+#include "cmd/app.h"
+#include "cmd/ask.h"
+#include "cmd/discover.h"
+#include "cmd/term.h"
+#include "core/json.h"
+#include "io/socket.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+/* ---- models ---- */
+
+/* What a running hearth says of its models, or nothing. */
+static str ask_models(struct arena *a, const char *socket)
+{
+    struct io_loop *l;
+    struct ask k;
+    str body = STR_NONE;
+    int fd;
+    if (io_connect_unix(socket, &fd) != ERR_OK)
+        return body;
+    close(fd);
+    if (io_loop_new(&l) != ERR_OK)
+        return body;
+    ask_call(l, socket, S("GET"), S("/v1/models"), S(""), STR_NONE, NULL, NULL, &k);
+    if (k.err == ERR_OK && k.status == 200)
+        body = arena_str(a, buf_str(&k.body));
+    ask_free(&k);
+    io_loop_free(l);
+    return body;
+}
+
+static str state_of(struct arena *a, str served, str name)
+{
+    json v;
+    str text;
+    if (!served.n || json_parse(a, served, &JSON_DEFAULT_LIMITS, &v, NULL) != ERR_OK)
+        return S("not running");
+    for (json m = json_first(json_member(v, S("data"))); json_type(m) != JSON_NONE; m = json_next(m))
+        if (json_is(json_member(m, S("id")), name))
+            return json_text(a, json_member(json_member(m, S("hearth")), S("state")), &text) == ERR_OK ? text : S("served");
+    return S("not in force: restart, or kill -HUP");
+}
+
+static int models_run(struct cmd *c)
+{
+    struct app_config *k;
+    char socket[108], size[24];
+    int code = app_load(c, true, &k);
+    if (code)
+        return code;
+    const struct policy *p = &k->config->policy;
+    str served = app_socket(k->config, socket) ? ask_models(&c->arena, socket) : STR_NONE;
+    if (!c->f.json && p->n_models)
+        printf("%s%-34s %-14s %-8s %-10s %s%s\n", term_out("1"), "MODEL", "PROVIDER", "ZONE", "STATE", "WHAT", term_out("0"));
+    for (size_t i = 0; i < p->n_models; i++) {
+        const struct model *m = &p->models[i];
+        struct stat st;
+        str state = state_of(&c->arena, served, m->name), what = m->file.n ? m->file : m->id.n ? m->id : m->name;
+        bool sized = m->file.n && stat(m->file.p, &st) == 0;
+        if (c->f.json) {
+            struct buf b = { .max = 1 << 16 };
+            struct json_out o;
+            json_out_init(&o, &b);
+            json_open(&o, '{');
+            const struct { const char *key; str v; } all[] = { { "name", m->name }, { "provider", m->provider->name }, { "zone", zone_name(m->provider->zone) }, { "state", state },
+                                                               { m->file.n ? "file" : "id", what } };
+            for (size_t f = 0; f < 5; f++) {
+                json_put_key(&o, str_of(all[f].key));
+                json_put_str(&o, all[f].v);
+            }
+            json_put_key(&o, S("default"));
+            json_put_bool(&o, m == p->default_model);
+            json_close(&o, '}');
+            printf("%.*s\n", STR_ARG(buf_str(&b)));
+            buf_free(&b);
+            continue;
+        }
+        term_cell(stdout, m->name, 34, true);
+        printf(" %-14.*s %-8.*s %-10.*s ", STR_ARG(m->provider->name), STR_ARG(zone_name(m->provider->zone)), STR_ARG(state));
+        term_text(stdout, what);
+        printf("%s%s%s%s\n", sized ? " (" : "", sized ? term_bytes(st.st_size, size) : "", sized ? ")" : "", m == p->default_model ? ", the default" : "");
+    }
+    if (!p->n_models)
+        fprintf(stderr, "No models. Put a GGUF into %s, or write hearth.yaml; see docs/configuration.md.\n", k->config->models_dir[k->config->n_models_dir - 1].p);
+    code = p->n_models ? EXIT_DONE : EXIT_MISSING;
+    app_unload(k);
+    return code;
+}
+
+const struct command command_models = {
+    .name = "models", .args = "", .brief = "list the models that can be asked for", .examples = "  hearth models\n  hearth models --json",
+    .flags = { &flag_json, &flag_config, &flag_model }, .max_args = 0, .run = models_run,
+};
+
+/* ---- config ---- */
+
+static int config_run(struct cmd *c)
+{
+    struct app_config *k;
+    const char *what = c->argv[0];
+    if (strcmp(what, "manual") == 0) {
+        struct buf b = { .max = 1 << 20 };
+        (void)config_document(&b);
+        fwrite(b.p, 1, b.n, stdout);
+        buf_free(&b);
+        return EXIT_DONE;
+    }
+    if (strcmp(what, "check") != 0 && strcmp(what, "show") != 0)
+        return cmd_fail(EXIT_USAGE, "See: hearth config --help", "hearth config knows check, show and manual, not %s", what);
+    int code = app_load(c, true, &k);
+    if (code)
+        return code;
+    const struct config *g = k->config;
+    if (strcmp(what, "show") == 0) {
+        printf("%.*s%s", STR_ARG(c->f.json ? g->json : g->text), c->f.json ? "\n" : "");
+    } else {
+        for (size_t i = 0; i < g->n_notes; i++)
+            fprintf(stderr, "note: %s\n", g->notes[i].p);
+        if (c->f.json)
+            puts("{\"ok\":true}");
+        else
+            printf("%s: right. %zu providers, %zu models, %zu tasks.\n", g->path.n ? g->path.p : "no file", g->policy.n_providers, g->policy.n_models, g->policy.n_tasks);
+    }
+    app_unload(k);
+    return EXIT_DONE;
+}
+
+const struct command command_config = {
+    .name = "config", .args = "check|show|manual", .brief = "check the configuration, or print what is in force",
+    .about = "check: every mistake with its line and column. show: the configuration with every default spelled out; keys are never printed.\n"
+             "manual: all options, as a page.",
+    .examples = "  hearth config check -c hearth.yaml\n  hearth config show > hearth.yaml", .flags = { &flag_config, &flag_model, &flag_json }, .min_args = 1, .max_args = 1,
+    .run = config_run,
+};
+
+/* ---- doctor ---- */
+
+struct examination { struct cmd *c; int problems; bool first; };
+
+static void finding(struct examination *x, const char *name, bool well, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+static void finding(struct examination *x, const char *name, bool well, const char *fmt, ...)
+{
+    char text[700];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    x->problems += !well;
+    if (x->c->f.json) {
+        struct buf b = { .max = 1 << 16 };
+        struct json_out o;
+        json_out_init(&o, &b);
+        json_open(&o, '{');
+        json_put_key(&o, S("check"));
+        json_put_str(&o, str_of(name));
+        json_put_key(&o, S("ok"));
+        json_put_bool(&o, well);
+        json_put_key(&o, S("what"));
+        json_put_str(&o, str_of(text));
+        json_close(&o, '}');
+        printf("%.*s\n", STR_ARG(buf_str(&b)));
+        buf_free(&b);
+    } else {
+        printf("%s%s%s %-14s %s\n", term_out(well ? "32" : "31"), well ? "✓" : "✗", term_out("0"), name, text);
+    }
+}
+
+static void examine_ledger(struct examination *x, const struct config *g)
+{
+    struct ledger_reader *r;
+    char why[256] = "", free_space[24];
+    char dir[PATH_MAX];
+    struct statvfs v;
+    enum err e = ledger_reader_open(g->ledger.path.p, &r, why);
+    if (e == ERR_OK)
+        ledger_reader_close(r);
+    finding(x, "ledger", e == ERR_OK || e == ERR_NOTFOUND, "%s", e == ERR_OK ? g->ledger.path.p : why);
+    snprintf(dir, sizeof dir, "%s", g->ledger.path.p);
+    *strrchr(dir, '/') = '\0';
+    if (statvfs(dir, &v) == 0) {
+        int64_t left = (int64_t)v.f_bavail * (int64_t)v.f_frsize;
+        finding(x, "disk", left > 200000000, "%s left at %s%s", term_bytes(left, free_space), dir, left > 200000000 ? "" : ": make room; calls are refused when the ledger cannot be written");
+    }
+}
+
+static void examine_models(struct examination *x, const struct config *g)
+{
+    finding(x, "models", g->policy.n_models > 0, g->policy.n_models ? "%zu can be asked for: hearth models" : "none: put a GGUF into the models folder, or write hearth.yaml", g->policy.n_models);
+    for (size_t i = 0; i < g->policy.n_models; i++) {
+        const struct model *m = &g->policy.models[i];
+        if (m->file.n && access(m->file.p, R_OK))
+            finding(x, "model", false, "%s: %s: %s", m->name.p, m->file.p, strerror(errno));
+    }
+    for (size_t i = 0; i < g->policy.n_providers; i++) {
+        const struct provider *p = &g->policy.providers[i];
+        if (p->zone == ZONE_CLOUD && !g->policy.cloud_without_guard)
+            finding(x, "guard", false, "provider %s is in the cloud zone: calls to it are refused until guard: { cloud: off } is written", p->name.p);
+        if (!p->zone_written)
+            finding(x, "zone", true, "provider %s: no zone is written, taken for %s; private calls will not use it", p->name.p, zone_name(p->zone).p);
+    }
+}
+
+static int doctor_run(struct cmd *c)
+{
+    struct examination x = { .c = c };
+    struct app_config *k;
+    char self[PATH_MAX], engine[PATH_MAX + 64], socket[108];
+    int fd;
+    int code = app_load(c, true, &k);
+    if (code)
+        return code;
+    const struct config *g = k->config;
+    finding(&x, "configuration", true, "%s", g->path.n ? g->path.p : "no file: using what is on this machine");
+    examine_ledger(&x, g);
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    self[n > 0 ? n : 0] = '\0';
+    if (strrchr(self, '/'))
+        *strrchr(self, '/') = '\0';
+    snprintf(engine, sizeof engine, "%s/../libexec/hearth/hearth-engine", self);
+    finding(&x, "engine", access(engine, X_OK) == 0, "%s%s", engine, access(engine, X_OK) ? " is missing: local models cannot be loaded" : "");
+    examine_models(&x, g);
+    bool served = app_socket(g, socket) && io_connect_unix(socket, &fd) == ERR_OK;
+    if (served)
+        close(fd);
+    finding(&x, "serve", true, "%s", served ? "hearth is running on this ledger" : "not running: hearth serve");
+    if (!served) {
+        enum err e = io_listen(&g->listen, 1, &fd);
+        if (e == ERR_OK)
+            close(fd);
+        finding(&x, "port", e == ERR_OK, "%s %s", g->listen_text.p, e == ERR_OK ? "is free" : "is taken by another program: hearth serve --listen 127.0.0.1:PORT");
+    }
+    app_unload(k);
+    return x.problems ? EXIT_FOUND : EXIT_DONE;
+}
+
+const struct command command_doctor = {
+    .name = "doctor", .args = "", .brief = "look for what would keep hearth from working", .examples = "  hearth doctor",
+    .flags = { &flag_json, &flag_config, &flag_model, &flag_ledger }, .max_args = 0, .run = doctor_run,
+};
