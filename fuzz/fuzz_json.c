@@ -1,0 +1,116 @@
+/* fuzz: core */
+/* Our reader against json-c 0.16: both must take the same texts, and read the same from them. Known differences, checked apart:
+ *   - json-c takes a lone surrogate escape (as U+FFFD), NaN and Infinity, and control bytes after the value; we refuse them
+ *   - json-c's strict mode takes "\u0000" in a key only up to the NUL
+ *   - json-c keeps one of several equal keys; we keep all
+ *   - numbers beyond 64 bits: json-c clamps integers, we keep the text */
+#include "core/json.h"
+
+#include <assert.h>
+#define json_type json_c_type           /* both libraries have these names */
+#define json_bool json_c_bool
+#include <json-c/json.h>
+#undef json_type
+#undef json_bool
+#include <math.h>
+#include <stdlib.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
+
+enum { DEPTH = 32 };
+
+static bool same(struct arena *a, json v, struct json_object *o)
+{
+    str text;
+    bool b;
+    int64_t i;
+    double d;
+    switch (json_type(v)) {
+    case JSON_NULL:   return o == NULL;
+    case JSON_TRUE:
+    case JSON_FALSE:  return json_object_is_type(o, json_type_boolean) && json_bool(v, &b) && b == json_object_get_boolean(o);
+    case JSON_NUMBER:
+        if (json_object_is_type(o, json_type_int))
+            return json_i64(v, &i) ? i == json_object_get_int64(o) : json_f64(v, &d) && fabs(d) >= 9.2e18;
+        return json_object_is_type(o, json_type_double) && json_f64(v, &d) && (d == json_object_get_double(o) || (isinf(d) && isinf(json_object_get_double(o))));
+    case JSON_STRING:
+        return json_object_is_type(o, json_type_string) && json_text(a, v, &text) == ERR_OK &&
+               str_eq(text, (str){ json_object_get_string(o), (size_t)json_object_get_string_len(o) });
+    case JSON_ARRAY: {
+        size_t k = 0;
+        if (!json_object_is_type(o, json_type_array) || json_object_array_length(o) != json_count(v))
+            return false;
+        for (json e = json_first(v); json_type(e) != JSON_NONE; e = json_next(e))
+            if (!same(a, e, json_object_array_get_idx(o, k++)))
+                return false;
+        return k == json_count(v);
+    }
+    case JSON_OBJECT: {
+        str twice;
+        size_t k = 0;
+        if (!json_object_is_type(o, json_type_object))
+            return false;
+        bool duplicates = json_has_duplicate(v, &twice);
+        for (json m = json_first(v); json_type(m) != JSON_NONE; m = json_next(m), k++) {
+            struct json_object *value;
+            if (json_text(a, json_key(m), &text) != ERR_OK)
+                return false;
+            if (duplicates || str_index(text, '\0') < text.n)
+                continue;
+            char *key = arena_cstr(a, text);
+            if (!key || !json_object_object_get_ex(o, key, &value) || !same(a, m, value))
+                return false;
+        }
+        return k == json_count(v);
+    }
+    default: return false;
+    }
+}
+
+/* What json-c lets pass and RFC 8259 does not. */
+static bool is_known_lenience(const uint8_t *p, size_t n)
+{
+    str s = { (const char *)p, n };
+    for (size_t i = 0; i + 5 < n; i++)
+        if (p[i] == '\\' && p[i + 1] == 'u' && (p[i + 2] | 32) == 'd' && p[i + 3] >= '8')
+            return true;
+    for (size_t i = 0; i < n; i++)
+        if ((p[i] | 32) == 'n' || (p[i] | 32) == 'i')       /* NaN, Infinity, -Infinity, and null in any case */
+            return true;
+    return str_index(s, '\0') < n || str_index(s, '\f') < n || str_index(s, '\v') < n || str_index(s, 0x7F) < n;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
+{
+    struct arena a;
+    struct json_error why;
+    json v;
+    arena_init(&a, 16 << 20);
+    enum err e = json_parse(&a, (str){ (const char *)p, n }, &(struct json_limits){ DEPTH, 1 << 16, 1 << 20 }, &v, &why);
+    struct json_tokener *t = json_tokener_new_ex(DEPTH + 1);
+    json_tokener_set_flags(t, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
+    struct json_object *o = json_tokener_parse_ex(t, (const char *)p, (int)n);
+    enum json_tokener_error je = json_tokener_get_error(t);
+    if (je == json_tokener_continue && n) {     /* a number at the very end: only a byte after it ends it */
+        o = json_tokener_parse_ex(t, "\n", 1);
+        je = json_tokener_get_error(t);
+    }
+    bool theirs = n && je == json_tokener_success;
+    if (e == ERR_OK) {
+        assert(theirs && same(&a, v, o));
+        struct buf b = { .max = 32 << 20 };
+        struct json_out w;
+        json_out_init(&w, &b);
+        json_put_raw(&w, json_span(v));
+        json again;
+        assert(w.err == ERR_OK && json_parse(&a, buf_str(&b), &JSON_DEFAULT_LIMITS, &again, NULL) == ERR_OK);
+        buf_free(&b);
+    } else if (e == ERR_SYNTAX) {
+        assert(why.at <= n);
+        assert(!theirs || is_known_lenience(p, n));
+    }
+    json_object_put(o);
+    json_tokener_free(t);
+    arena_free(&a);
+    return 0;
+}
