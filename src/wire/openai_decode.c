@@ -24,8 +24,8 @@ static const struct number numbers[] = {
     { "frequency_penalty", AT(frequency_penalty), false, -2, 2 },
     { "presence_penalty", AT(presence_penalty), false, -2, 2 },
     { "top_k", AT(top_k), true, -1, 1e6 },
-    { "max_tokens", AT(max_tokens), true, 1, 1e9 },
-    { "max_completion_tokens", AT(max_tokens), true, 1, 1e9 },
+    { "max_tokens", AT(max_tokens), true, 1, 9.3e18 },
+    { "max_completion_tokens", AT(max_tokens), true, 1, 9.3e18 },
     { "seed", AT(seed), true, -9.3e18, 9.3e18 },
     { "n", AT(n), true, 1, 128 },
 };

@@ -177,9 +177,9 @@ static void a_full_queue_says_busy(void **state)
     static struct work w[N + 200];
     int busy = 0, n = 0;
     bench_open(&b, tiny_model("bpe-chatml"), NULL, 1, 16384);
-    const char *prompt = lasting_prompt(&b, 2000);
+    const char *prompt = lasting_prompt(&b, 400);
     for (; n < N + 200 && !busy; n++) {         /* the thread takes some out of the queue meanwhile: those wait with it */
-        work_init(&w[n], &b, prompt, 2000, 0, 0);
+        work_init(&w[n], &b, prompt, 400, 0, 0);
         enum err e = engine_submit(b.engine, &w[n].job);
         assert_true(e == ERR_OK || e == ERR_BUSY);
         busy += e == ERR_BUSY;
@@ -199,10 +199,10 @@ static void a_cancelled_job_ends_and_the_others_go_on(void **state)
     struct bench b;
     struct work runs, stays, waits;
     bench_open(&b, tiny_model("bpe-chatml"), NULL, 2, 16384);
-    const char *prompt = lasting_prompt(&b, 4000);
-    work_init(&runs, &b, prompt, 4000, 0, 0);
-    work_init(&stays, &b, prompt, 600, 0, 0);
-    work_init(&waits, &b, prompt, 4000, 0, 0);
+    const char *prompt = lasting_prompt(&b, 700);
+    work_init(&runs, &b, prompt, 700, 0, 0);
+    work_init(&stays, &b, prompt, 150, 0, 0);
+    work_init(&waits, &b, prompt, 700, 0, 0);
     assert_int_equal(engine_submit(b.engine, &runs.job), ERR_OK);
     assert_int_equal(engine_submit(b.engine, &stays.job), ERR_OK);
     assert_int_equal(engine_submit(b.engine, &waits.job), ERR_OK);
@@ -215,10 +215,10 @@ static void a_cancelled_job_ends_and_the_others_go_on(void **state)
     engine_cancel(b.engine, &runs.job);
     work_wait(&b, &runs);
     assert_int_equal(runs.job.err, ERR_CLIENT);
-    assert_true(runs.job.made < 4000);
+    assert_true(runs.job.made < 700);
     work_wait(&b, &stays);
     assert_int_equal(stays.job.err, ERR_OK);
-    assert_int_equal(stays.job.made, 600);
+    assert_int_equal(stays.job.made, 150);
     work_free(&runs);
     work_free(&stays);
     work_free(&waits);
@@ -327,8 +327,8 @@ static void a_stop_string_ends_generation_wherever_the_tokens_end(void **state)
     for (size_t at = 1; at + 6 < text.n; at += 5) {
         str stop = str_slice(text.p + at, 6);
         struct work w;
-        if (!str_is_utf8(stop))
-            continue;
+        if (!str_is_utf8(stop) || str_find(stop, S("\xEF\xBF\xBD")) < stop.n)
+            continue;                   /* the mark of a byte that was no text: the model did not write it */
         work_init(&w, &b, lasting_prompt(&b, 60), 60, 0, 0);
         w.job.stops = &stop;
         w.job.n_stops = 1;
