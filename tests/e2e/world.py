@@ -1,0 +1,88 @@
+"""A hearth in a folder of its own, on a free port, with the real starter model; and what its ledger says."""
+import http.client, json, os, pathlib, shutil, signal, socket, subprocess, sys, tempfile, time
+
+HEARTH = sys.argv[1]
+MODEL = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "hearth/models/SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def wait_for(what, seconds=60):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = what()
+        if found:
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"waited {seconds} s in vain for {what}")
+
+
+class World:
+    def __init__(self, extra="", guard="guard: { cloud: off }", slots=4):
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="hearth-e2e-"))
+        self.port = free_port()
+        self.server = None
+        self.config = self.dir / "hearth.yaml"
+        self.write(extra, guard, slots)
+
+    def write(self, extra, guard, slots=4):
+        self.config.write_text(f"""
+listen: 127.0.0.1:{self.port}
+ledger: {{ path: hearth.db }}
+engine: {{ run_dir: {self.dir}/run, log_dir: {self.dir}/log, digests: {self.dir}/digests }}
+{guard}
+providers:
+  here: {{ api: embedded }}
+{extra.get("providers", "") if extra else ""}
+models:
+  tiny: {{ provider: here, file: {MODEL}, slots: {slots}, context: 2048 }}
+{extra.get("models", "") if extra else ""}
+{("tasks:" + chr(10) + extra["tasks"]) if extra and "tasks" in extra else ""}
+default: tiny
+""")
+
+    def start(self):
+        self.log = open(self.dir / "serve.log", "ab")
+        self.server = subprocess.Popen([HEARTH, "serve", "-c", str(self.config)], stdout=self.log, stderr=self.log)
+        wait_for(self.health, 30)
+        return self
+
+    def health(self):
+        try:
+            c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
+            c.request("GET", "/health")
+            return c.getresponse().status == 200
+        except OSError:
+            assert self.server.poll() is None, (self.dir / "serve.log").read_text()
+            return False
+
+    def stop(self, signum=signal.SIGTERM):
+        if self.server and self.server.poll() is None:
+            self.server.send_signal(signum)
+            return self.server.wait(60)
+
+    def close(self):
+        self.stop()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def hearth(self, *args, **kw):
+        return subprocess.run([HEARTH, *args, "-c", str(self.config)], capture_output=True, text=True, timeout=120, **kw)
+
+    def rows(self, *args):
+        out = self.hearth("log", "--json", "-n", "100000", *args)
+        assert out.returncode == 0, out.stderr
+        return [json.loads(line) for line in out.stdout.splitlines()]
+
+    def verify(self):
+        out = self.hearth("verify", "--json")
+        verdict = json.loads(out.stdout)
+        assert out.returncode == 0 and verdict["ok"], out.stdout
+        return verdict
+
+    def engines(self):
+        out = subprocess.run(["pgrep", "-f", f"hearth-engine.*--name tiny"], capture_output=True, text=True).stdout.split()
+        return [int(p) for p in out if str(self.server.pid) == subprocess.run(["ps", "-o", "ppid=", "-p", p], capture_output=True, text=True).stdout.strip()]
