@@ -1,0 +1,369 @@
+/* The ledger: the chain, tampering, a second writer, private bodies, retention, failing disks. */
+#include "ledger/ledger.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+#include <sqlite3.h>
+
+struct world {
+    char dir[64], path[96], why[256];
+    struct ledger_options o;
+    struct ledger *l;
+    struct ledger_port port;
+    int ok, bad;
+    int64_t last_seq;
+};
+
+static void no_wake(void *ctx) { (void)ctx; }
+
+static void on_done(struct ledger_entry *e, enum err err, int64_t seq)
+{
+    struct world *w = e->ctx;
+    w->ok += err == ERR_OK;
+    w->bad += err != ERR_OK;
+    w->last_seq = seq;
+    free(e);
+}
+
+static int setup(void **state)
+{
+    struct world *w = calloc(1, sizeof *w);
+    snprintf(w->dir, sizeof w->dir, "/tmp/hearth-ledger-XXXXXX");
+    assert_non_null(mkdtemp(w->dir));
+    snprintf(w->path, sizeof w->path, "%s/l.db", w->dir);
+    ledger_options_default(&w->o, w->path);
+    ledger_port_init(&w->port, no_wake, w);
+    *state = w;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct world *w = *state;
+    char cmd[128];
+    ledger_port_destroy(&w->port);
+    snprintf(cmd, sizeof cmd, "rm -rf %s", w->dir);
+    assert_int_equal(system(cmd), 0);
+    free(w);
+    return 0;
+}
+
+static void start(struct world *w)
+{
+    if (ledger_open(&w->o, &w->l, w->why) != ERR_OK)
+        fail_msg("%s", w->why);
+}
+
+/* One row, written before this returns. */
+static enum err put(struct world *w, enum row_kind kind, const char *call, str request, str response, bool private)
+{
+    struct ledger_entry *e = calloc(1, sizeof *e);
+    static str slices[2];
+    int before = w->ok + w->bad, bad = w->bad;
+    enum err err = ledger_reserve(w->l, 1);
+    if (err) {
+        free(e);
+        return err;
+    }
+    slices[0] = request;
+    slices[1] = response;
+    *e = (struct ledger_entry){ .port = &w->port, .on_done = on_done, .ctx = w, .private = private };
+    row_init(&e->row, kind);
+    e->row.at_us = clock_wall_us(&w->o.clock);
+    e->row.call_id = str_of(call);
+    e->row.attempt = 1;
+    e->row.outcome = kind == ROW_END ? S("ok") : STR_NONE;
+    e->row.temperature = 0.1;
+    e->row.model = S("tiny");
+    if (request.n)
+        e->request = (struct ledger_body){ &slices[0], 1 };
+    if (response.n)
+        e->response = (struct ledger_body){ &slices[1], 1 };
+    ledger_submit(w->l, e);
+    ledger_flush(w->l);
+    while (w->ok + w->bad == before) {
+        ledger_collect(&w->port);
+        usleep(200);
+    }
+    return w->bad > bad ? ERR_STORE : ERR_OK;
+}
+
+static struct ledger_verdict verify(struct world *w)
+{
+    struct ledger_reader *r;
+    struct ledger_verdict v;
+    assert_int_equal(ledger_reader_open(w->path, &r, w->why), ERR_OK);
+    assert_int_equal(ledger_verify(r, NULL, NULL, &v), ERR_OK);
+    ledger_reader_close(r);
+    return v;
+}
+
+static bool count(void *ctx, const struct ledger_seen *s)
+{
+    (void)s;
+    (*(int *)ctx)++;
+    return true;
+}
+
+static void rows_come_back_as_they_were_written_and_the_chain_is_sound(void **state)
+{
+    struct world *w = *state;
+    start(w);
+    for (int i = 0; i < 20; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "c%d", i);
+        assert_int_equal(put(w, ROW_INTENT, id, STR_NONE, STR_NONE, false), ERR_OK);
+        if (i < 18)
+            assert_int_equal(put(w, ROW_END, id, S("{\"a\":1}"), S("answer"), false), ERR_OK);
+    }
+    ledger_close(w->l);
+    struct ledger_verdict v = verify(w);
+    assert_int_equal(v.bad_seq, 0);
+    assert_int_equal(v.rows, 38);
+    assert_int_equal(v.cut, 2);
+    assert_int_equal(v.bodies, 36);
+    struct ledger_reader *r;
+    int n = 0;
+    assert_int_equal(ledger_reader_open(w->path, &r, w->why), ERR_OK);
+    assert_int_equal(ledger_read(r, &(struct ledger_filter){ .call_id = S("c3") }, count, &n), ERR_OK);
+    assert_int_equal(n, 1);
+    n = 0;
+    assert_int_equal(ledger_read(r, &(struct ledger_filter){ .outcome = S("cut") }, count, &n), ERR_OK);
+    assert_int_equal(n, 2);
+    ledger_reader_close(r);
+}
+
+static void a_change_of_any_column_is_found_in_the_first_bad_row(void **state)
+{
+    static const struct { const char *sql; int64_t seq; } changes[] = {
+        { "UPDATE row SET outcome = 'error' WHERE seq = 4", 4 }, { "UPDATE row SET temperature = 0.2 WHERE seq = 3", 3 }, { "UPDATE row SET at_us = at_us + 1 WHERE seq = 5", 5 },
+        { "UPDATE row SET model = NULL WHERE seq = 2", 2 }, { "DELETE FROM row WHERE seq = 3", 4 }, { "UPDATE row SET request_hash = zeroblob(32) WHERE seq = 6", 6 },
+        { "UPDATE row SET hash = zeroblob(32) WHERE seq = 2", 2 }, { "UPDATE body SET data = (SELECT data FROM body WHERE id = 2), size = size WHERE id = 1", 2 },
+        { "UPDATE row SET kind = 1 WHERE seq = 1", 1 },
+    };
+    struct world *w = *state;
+    start(w);
+    for (int i = 0; i < 3; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "c%d", i);
+        put(w, ROW_INTENT, id, STR_NONE, STR_NONE, false);
+        put(w, ROW_END, id, S("question"), S("answer"), false);
+    }
+    ledger_close(w->l);
+    assert_int_equal(verify(w).bad_seq, 0);
+    for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
+        char cmd[256];
+        sqlite3 *db;
+        snprintf(cmd, sizeof cmd, "cp %s %s.keep", w->path, w->path);
+        assert_int_equal(system(cmd), 0);
+        assert_int_equal(sqlite3_open(w->path, &db), SQLITE_OK);
+        assert_int_equal(sqlite3_exec(db, changes[i].sql, NULL, NULL, NULL), SQLITE_OK);
+        sqlite3_close(db);
+        if (verify(w).bad_seq != changes[i].seq)
+            fail_msg("%s: row %lld, not %lld", changes[i].sql, (long long)verify(w).bad_seq, (long long)changes[i].seq);
+        snprintf(cmd, sizeof cmd, "mv %s.keep %s", w->path, w->path);
+        assert_int_equal(system(cmd), 0);
+    }
+}
+
+static void a_second_end_is_found(void **state)
+{
+    struct world *w = *state;
+    start(w);
+    put(w, ROW_END, "c", STR_NONE, STR_NONE, false);
+    put(w, ROW_END, "c", STR_NONE, STR_NONE, false);
+    ledger_close(w->l);
+    assert_int_equal(verify(w).bad_seq, 2);
+}
+
+static void a_second_writer_is_told_who_the_first_is(void **state)
+{
+    struct world *w = *state;
+    struct ledger *other;
+    char pid[32];
+    start(w);
+    assert_int_equal(ledger_open(&w->o, &other, w->why), ERR_BUSY);
+    snprintf(pid, sizeof pid, "process %d", getpid());
+    assert_non_null(strstr(w->why, pid));
+    ledger_close(w->l);
+    start(w);
+    ledger_close(w->l);
+}
+
+static void private_bodies_need_the_key(void **state)
+{
+    struct world *w = *state;
+    struct ledger_reader *r;
+    struct arena a;
+    char cmd[256];
+    bool cut;
+    str body;
+    arena_init(&a, 1 << 20);
+    start(w);
+    put(w, ROW_END, "c", S("my name is Ada"), STR_NONE, true);
+    ledger_close(w->l);
+    assert_int_equal(verify(w).bodies, 1);
+    snprintf(cmd, sizeof cmd, "grep -q Ada %s", w->path);
+    assert_int_not_equal(system(cmd), 0);
+    assert_int_equal(ledger_reader_open(w->path, &r, w->why), ERR_OK);
+    assert_int_equal(ledger_read_body(r, &a, 1, &body, &cut), ERR_OK);
+    assert_true(str_eq(body, S("my name is Ada")));
+    snprintf(cmd, sizeof cmd, "%s.key", w->path);
+    struct stat st;
+    assert_true(stat(cmd, &st) == 0 && (st.st_mode & 077) == 0);
+    unlink(cmd);
+    assert_int_equal(ledger_read_body(r, &a, 1, &body, &cut), ERR_FORBIDDEN);
+    ledger_reader_close(r);
+    assert_int_equal(verify(w).bad_seq, 0);
+    arena_free(&a);
+}
+
+static void a_newer_or_foreign_file_is_refused(void **state)
+{
+    struct world *w = *state;
+    sqlite3 *db;
+    start(w);
+    ledger_close(w->l);
+    sqlite3_open(w->path, &db);
+    sqlite3_exec(db, "PRAGMA user_version = 99", NULL, NULL, NULL);
+    sqlite3_close(db);
+    assert_int_equal(ledger_open(&w->o, &w->l, w->why), ERR_STORE);
+    assert_non_null(strstr(w->why, "newer hearth"));
+    unlink(w->path);
+    sqlite3_open(w->path, &db);
+    sqlite3_exec(db, "CREATE TABLE x (y)", NULL, NULL, NULL);
+    sqlite3_close(db);
+    assert_int_equal(ledger_open(&w->o, &w->l, w->why), ERR_STORE);
+    assert_non_null(strstr(w->why, "not a ledger"));
+}
+
+/* ---- a disk that fails: a shim over the system's VFS ---- */
+
+static struct { int left; int mode; int hits; } fault = { -1, 0, 0 };     /* writes until the fault; -1: none */
+enum { FULL, IOERR, TORN };
+
+struct shim { sqlite3_file base; sqlite3_file *real; };
+static sqlite3_vfs shim_vfs, *real_vfs;
+static sqlite3_io_methods shim_methods;
+
+static int shim_write(sqlite3_file *f, const void *p, int n, sqlite3_int64 at)
+{
+    sqlite3_file *real = ((struct shim *)f)->real;
+    if (__atomic_load_n(&fault.left, __ATOMIC_SEQ_CST) < 0)
+        return real->pMethods->xWrite(real, p, n, at);
+    if (__atomic_fetch_sub(&fault.left, 1, __ATOMIC_SEQ_CST) > 0)
+        return real->pMethods->xWrite(real, p, n, at);
+    __atomic_store_n(&fault.left, 0, __ATOMIC_SEQ_CST);         /* and every later one, until it is switched off */
+    __atomic_fetch_add(&fault.hits, 1, __ATOMIC_SEQ_CST);
+    if (fault.mode == TORN)
+        (void)real->pMethods->xWrite(real, p, n / 2, at);
+    return fault.mode == FULL ? SQLITE_FULL : SQLITE_IOERR_WRITE;
+}
+
+#define REAL(f) (((struct shim *)(f))->real)
+#define PASS(name, params, args) static int shim_##name params { return REAL(f)->pMethods->x##name args; }
+PASS(Read, (sqlite3_file *f, void *p, int n, sqlite3_int64 at), (REAL(f), p, n, at))
+PASS(Truncate, (sqlite3_file *f, sqlite3_int64 n), (REAL(f), n))
+PASS(Sync, (sqlite3_file *f, int flags), (REAL(f), flags))
+PASS(FileSize, (sqlite3_file *f, sqlite3_int64 *n), (REAL(f), n))
+PASS(Lock, (sqlite3_file *f, int l), (REAL(f), l))
+PASS(Unlock, (sqlite3_file *f, int l), (REAL(f), l))
+PASS(CheckReservedLock, (sqlite3_file *f, int *out), (REAL(f), out))
+PASS(FileControl, (sqlite3_file *f, int op, void *arg), (REAL(f), op, arg))
+PASS(SectorSize, (sqlite3_file *f), (REAL(f)))
+PASS(DeviceCharacteristics, (sqlite3_file *f), (REAL(f)))
+PASS(ShmMap, (sqlite3_file *f, int pg, int size, int extend, void volatile **out), (REAL(f), pg, size, extend, out))
+PASS(ShmLock, (sqlite3_file *f, int at, int n, int flags), (REAL(f), at, n, flags))
+PASS(ShmUnmap, (sqlite3_file *f, int del), (REAL(f), del))
+static void shim_ShmBarrier(sqlite3_file *f) { REAL(f)->pMethods->xShmBarrier(REAL(f)); }
+static int shim_Close(sqlite3_file *f)
+{
+    int rc = REAL(f)->pMethods->xClose(REAL(f));
+    free(REAL(f));
+    return rc;
+}
+
+static int shim_open(sqlite3_vfs *v, const char *name, sqlite3_file *f, int flags, int *out)
+{
+    struct shim *s = (struct shim *)f;
+    (void)v;
+    s->base.pMethods = NULL;
+    s->real = calloc(1, (size_t)real_vfs->szOsFile);
+    int rc = real_vfs->xOpen(real_vfs, name, s->real, flags, out);
+    if (rc == SQLITE_OK)
+        s->base.pMethods = &shim_methods;
+    else
+        free(s->real);
+    return rc;
+}
+
+static void install(void)
+{
+    if (real_vfs)
+        return;
+    real_vfs = sqlite3_vfs_find(NULL);
+    shim_vfs = *real_vfs;
+    shim_vfs.zName = "faulty";
+    shim_vfs.szOsFile = sizeof(struct shim);
+    shim_vfs.xOpen = shim_open;
+    shim_methods = (sqlite3_io_methods){ 2, shim_Close, shim_Read, shim_write, shim_Truncate, shim_Sync, shim_FileSize, shim_Lock, shim_Unlock, shim_CheckReservedLock,
+                                         shim_FileControl, shim_SectorSize, shim_DeviceCharacteristics, shim_ShmMap, shim_ShmLock, shim_ShmBarrier, shim_ShmUnmap, NULL, NULL };
+    assert_int_equal(sqlite3_vfs_register(&shim_vfs, 0), SQLITE_OK);
+}
+
+static void a_disk_that_fails_loses_no_row_that_was_acknowledged(void **state)
+{
+    struct world *w = *state;
+    install();
+    w->o.vfs = "faulty";
+    for (int mode = FULL; mode <= TORN; mode++)
+        for (int n = 0, harmed = 1; harmed; n++) {
+            char cmd[128], id[24];
+            int acknowledged = 0;
+            snprintf(cmd, sizeof cmd, "rm -f %s*", w->path);
+            assert_int_equal(system(cmd), 0);
+            fault.left = -1;
+            start(w);
+            fault.mode = mode;
+            fault.hits = 0;
+            __atomic_store_n(&fault.left, n, __ATOMIC_SEQ_CST);
+            for (int i = 0; i < 4; i++) {
+                snprintf(id, sizeof id, "a%d", i);
+                acknowledged += put(w, ROW_END, id, S("question"), S("answer"), false) == ERR_OK;
+            }
+            harmed = __atomic_load_n(&fault.hits, __ATOMIC_SEQ_CST);
+            if (harmed)
+                assert_int_equal(ledger_reserve(w->l, 1), ERR_STORE);       /* new calls are refused */
+            __atomic_store_n(&fault.left, -1, __ATOMIC_SEQ_CST);            /* there is space again */
+            for (int i = 0; i < 20000 && !ledger_healthy(w->l); i++)
+                usleep(500);
+            assert_true(ledger_healthy(w->l));                              /* without being opened again */
+            assert_int_equal(put(w, ROW_END, "after", S("q"), S("a"), false), ERR_OK);
+            acknowledged++;
+            ledger_close(w->l);
+            struct ledger_verdict v = verify(w);
+            if (v.bad_seq || v.ends != acknowledged)
+                fail_msg("mode %d, write %d: %lld ends for %d acknowledged; %s", mode, n, (long long)v.ends, acknowledged, v.what);
+            n += n > 6 ? 3 : 0;
+        }
+}
+
+int main(void)
+{
+#define TEST(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(rows_come_back_as_they_were_written_and_the_chain_is_sound),
+        TEST(a_change_of_any_column_is_found_in_the_first_bad_row),
+        TEST(a_second_end_is_found),
+        TEST(a_second_writer_is_told_who_the_first_is),
+        TEST(private_bodies_need_the_key),
+        TEST(a_newer_or_foreign_file_is_refused),
+        TEST(a_disk_that_fails_loses_no_row_that_was_acknowledged),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
