@@ -81,7 +81,7 @@ int app_load(struct cmd *c, bool probe, struct app_config **out)
         e = load(k, c, &env, &errors);
     if (e != ERR_OK) {
         fwrite(errors.p ? errors.p : "", 1, errors.n, stderr);
-        cmd_fail(EXIT_FAILED, "", "the configuration cannot be used: %s", err_text(e));
+        cmd_fail(EXIT_FAILED, "hearth config manual lists every option.", "the configuration cannot be used%s%s", e == ERR_LIMIT ? ": " : "", e == ERR_LIMIT ? err_text(e) : "");
         buf_free(&errors);
         app_unload(k);
         return EXIT_FAILED;
