@@ -164,7 +164,13 @@ static void places(struct loader *l)
         c->engine.digests = join(l, base.p, "/digests");
 }
 
-static size_t members(const struct yaml_node *map) { return map && map->kind == YAML_MAP ? map->n : 0; }
+/* The number of entries of a map of names; anything else that is written there is a mistake. */
+static size_t members(struct loader *l, const struct yaml_node *map)
+{
+    if (map && map->kind != YAML_MAP && !yaml_is_null(map))
+        yaml_complain(l->r.report, map->at, "%.*s must be a map of names", STR_ARG(map->key));
+    return map && map->kind == YAML_MAP ? map->n : 0;
+}
 
 static bool is_name(str s)
 {
@@ -229,7 +235,7 @@ static void make_provider(struct loader *l, const struct yaml_node *m, struct pr
 
 static enum err load_providers(struct loader *l, const struct yaml_node *map)
 {
-    size_t n = members(map), i = 0;
+    size_t n = members(l, map), i = 0;
     struct provider *list = arena_new(l->r.a, struct provider, n + 1);
     l->providers = arena_new(l->r.a, struct provider_entry, n + 1);
     if (!list || !l->providers)
@@ -296,7 +302,7 @@ static enum err find_file(struct loader *l, const struct yaml_node *m, str file,
 static enum err load_models(struct loader *l, const struct yaml_node *map)
 {
     static const char *const also[] = { "price", NULL };
-    size_t n = members(map), i = 0;
+    size_t n = members(l, map), i = 0;
     struct model *list = arena_new(l->r.a, struct model, n + 1);
     l->models = arena_new(l->r.a, struct model_entry, n + 1);
     if (!list || !l->models)
@@ -341,7 +347,7 @@ static const struct model *find_model(struct loader *l, struct yaml_place at, co
 
 static enum err load_tasks(struct loader *l, const struct yaml_node *map)
 {
-    size_t n = members(map), i = 0;
+    size_t n = members(l, map), i = 0;
     struct task *list = arena_new(l->r.a, struct task, n + 1);
     l->tasks = arena_new(l->r.a, struct task_entry, n + 1);
     if (!list || !l->tasks)
@@ -387,6 +393,8 @@ static enum err load_dirs(struct loader *l, const struct yaml_node *n)
 static enum err load_default(struct loader *l, const struct yaml_node *n)
 {
     struct policy *p = &l->c->policy;
+    if (n && yaml_is_null(n))
+        n = NULL;
     enum err e = n ? option_text(&l->r, n, &l->default_name) : ERR_OK;
     if (!e && n)
         p->default_model = find_model(l, n->at, "default", l->default_name);

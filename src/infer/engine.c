@@ -36,6 +36,8 @@ struct engine {
     _Atomic enum engine_state state;
     atomic_bool closing;
     atomic_int busy, waiting_count;
+    atomic_size_t in_flight;            /* jobs whose end was not taken yet: the queue of news has room for each */
+    size_t most;
     _Atomic int64_t step_started_us;    /* 0: no step is running */
     _Atomic uint64_t steps, tokens;
 
@@ -394,7 +396,7 @@ enum err engine_new(const struct model_config *c, struct io_wake *wake, struct e
     e->config = *c;
     e->wake = wake;
     e->waiting_tail = &e->waiting;
-    size_t most = (size_t)c->slots + ENGINE_MAX_WAITING;
+    size_t most = e->most = (size_t)c->slots + ENGINE_MAX_WAITING;
     if (queue_init(&e->jobs, most, SIZE_MAX) != ERR_OK)
         goto no_jobs;
     if (queue_init(&e->news, most, SIZE_MAX) != ERR_OK)
@@ -430,8 +432,14 @@ enum err engine_submit(struct engine *e, struct engine_job *j)
     int64_t left = (int64_t)(e->model.limits.context - j->tokens.n);
     if (j->max_tokens <= 0 || j->max_tokens > left)
         j->max_tokens = (int32_t)left;
+    if (atomic_fetch_add(&e->in_flight, 1) >= e->most) {
+        atomic_fetch_sub(&e->in_flight, 1);
+        return ERR_BUSY;
+    }
     buf_init(&j->text, TEXT_MAX);
     enum err err = queue_put(&e->jobs, &j->item, false, &wake);
+    if (err != ERR_OK)
+        atomic_fetch_sub(&e->in_flight, 1);
     if (err == ERR_OK && wake)
         queue_wake(&e->jobs);
     return err == ERR_OK || err == ERR_BUSY ? err : ERR_ENGINE;
@@ -468,8 +476,10 @@ enum err engine_take(struct engine *e, struct engine_job *j, struct buf *into, b
     j->posted = false;
     *done = j->done;
     pthread_mutex_unlock(&e->lock);
-    if (*done)
+    if (*done) {
         buf_free(&j->text);
+        atomic_fetch_sub(&e->in_flight, 1);
+    }
     return err;
 }
 
