@@ -1,8 +1,4 @@
-/* http/connect.c: libcurl's multi interface on our loop, as far as the connection goes.
- *
- * Every attempt has a multi handle of its own. In a shared one libcurl takes a connect-only connection for an idle one of its
- * pool: when the next connection is made it closes those that are older than 118 s or look dead, while they are in use here, and
- * the descriptor's number goes to another connection. What attempts may share (names, TLS sessions) is in a share handle. */
+/* http/connect.c: libcurl's multi interface on our loop, as far as the connection goes. */
 #include "http/connect.h"
 
 #include "io/socket.h"
@@ -10,7 +6,6 @@
 #include <arpa/inet.h>
 #include <curl/curl.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -18,20 +13,19 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { UNIX_AGAIN_MS = 5 };
-
 struct maker {
     struct io_loop *loop;
     struct http_origin o;
     int64_t connect_ms;
     struct maker_events ev;
     void *ctx;
-    CURLSH *share;
+    CURLM *multi;
+    struct io_timer timer;              /* what libcurl asks for */
     struct io_timer soon;               /* Unix sockets: the answer comes in the next turn */
     int unix_asked;
-    int64_t unix_full_ms;               /* since when the listener's queue is full; 0: it is not */
-    struct attempt *attempts;           /* connecting */
-    int handles;                        /* not closed yet: attempts and the timer */
+    struct sock *socks;
+    struct attempt *attempts;
+    int handles;                        /* not closed yet */
     bool closing;
     void (*on_closed)(void *ctx);
     void *closed_ctx;
@@ -39,25 +33,18 @@ struct maker {
 
 struct sock {                           /* a socket that libcurl wants watched while it connects */
     struct io_watch watch;
-    struct attempt *attempt;
+    struct maker *maker;
     struct sock *next, **back;
 };
 
-struct attempt {                        /* from the wish to the end of its link */
-    struct maker *maker;
-    struct attempt *next, **back;       /* in maker->attempts while it connects */
-    CURLM *multi;
+struct attempt {                        /* one easy handle, from the wish to the end of its link */
+    struct attempt *next, **back;
     CURL *easy;
-    struct io_timer timer;              /* what libcurl asks for */
-    struct sock *socks;
-    int handles;                        /* not closed yet: the timer and socks */
-    bool ended;
     char error[CURL_ERROR_SIZE];
 };
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static CURLcode once_result;
-static void init(void) { once_result = curl_global_init(CURL_GLOBAL_DEFAULT); }
+static void init(void) { curl_global_init(CURL_GLOBAL_DEFAULT); }
 
 /* ---- addresses ---- */
 
@@ -85,7 +72,7 @@ static bool is_near(int fd, bool only_loopback)
     return IN6_IS_ADDR_LOOPBACK(a) || (!only_loopback && (IN6_IS_ADDR_LINKLOCAL(a) || (a->s6_addr[0] & 0xFE) == 0xFC));
 }
 
-/* ---- attempts ---- */
+/* ---- libcurl's side ---- */
 
 static enum err code_of(CURLcode c)
 {
@@ -99,160 +86,106 @@ static enum err code_of(CURLcode c)
     }
 }
 
-static void maker_check(struct maker *m)
+static void drop(struct maker *m, CURL *easy)
 {
-    if (!m->closing || m->handles)
-        return;
-    void (*on_closed)(void *) = m->on_closed;
-    void *ctx = m->closed_ctx;
-    curl_share_cleanup(m->share);
-    free(m);
-    on_closed(ctx);
-}
-
-static void attempt_check(struct attempt *t)
-{
-    struct maker *m = t->maker;
-    if (!t->ended || t->handles)
-        return;
-    free(t);
-    m->handles--;
-    maker_check(m);
-}
-
-static void attempt_on_timer_closed(struct io_timer *timer)
-{
-    struct attempt *t = (struct attempt *)((char *)timer - offsetof(struct attempt, timer));
-    t->handles--;
-    attempt_check(t);
-}
-
-static void sock_on_closed(struct io_watch *w)
-{
-    struct attempt *t = ((struct sock *)w)->attempt;
-    free(w);
-    t->handles--;
-    attempt_check(t);
-}
-
-static void sock_drop(struct sock *s)
-{
-    *s->back = s->next;
-    if (s->next)
-        s->next->back = s->back;
-    io_watch_close(&s->watch, sock_on_closed);
-}
-
-/* No longer among those that connect. */
-static void attempt_unlink(struct attempt *t)
-{
-    if (!t->back)
-        return;
+    struct attempt *t = NULL;
+    curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&t);
+    curl_multi_remove_handle(m->multi, easy);
+    curl_easy_cleanup(easy);
     *t->back = t->next;
     if (t->next)
         t->next->back = t->back;
-    t->back = NULL;
+    free(t);
 }
 
-/* Closes what libcurl has of it, its connection too. */
-static void attempt_end(struct attempt *t)
+static void finished(struct maker *m, CURL *easy, CURLcode result)
 {
-    attempt_unlink(t);
-    curl_multi_remove_handle(t->multi, t->easy);
-    curl_easy_cleanup(t->easy);
-    curl_multi_cleanup(t->multi);
-    while (t->socks)
-        sock_drop(t->socks);
-    t->ended = true;
-    io_timer_close(&t->timer, attempt_on_timer_closed);
-}
-
-/* The connection's link. A plain socket is ours from here on, by a descriptor of our own. */
-static enum err attempt_link(struct attempt *t, struct link *out)
-{
-    const struct http_origin *o = &t->maker->o;
     curl_socket_t fd = CURL_SOCKET_BAD;
-    if (curl_easy_getinfo(t->easy, CURLINFO_ACTIVESOCKET, &fd) != CURLE_OK || fd == CURL_SOCKET_BAD)
-        return ERR_REFUSED;
-    if ((o->only_loopback || o->only_private) && !is_near(fd, o->only_loopback))
-        return ERR_FORBIDDEN;
-    if (o->tls || *o->proxy) {
-        *out = (struct link){ fd, t };
-        return ERR_OK;
-    }
-    int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-    *out = (struct link){ own, NULL };
-    return own < 0 ? ERR_IO : ERR_OK;
-}
-
-static void attempt_finish(struct attempt *t, CURLcode result)
-{
-    struct maker *m = t->maker;
-    struct link l;
-    enum err e = result == CURLE_OK ? attempt_link(t, &l) : code_of(result);
-    if (e == ERR_OK) {
-        attempt_unlink(t);
-        io_timer_stop(&t->timer);
-        if (!l.via)
-            attempt_end(t);
-        m->ev.on_link(m->ctx, ERR_OK, NULL, &l);
+    struct attempt *t = NULL;
+    enum err e = code_of(result);
+    if (e == ERR_OK && (curl_easy_getinfo(easy, CURLINFO_ACTIVESOCKET, &fd) != CURLE_OK || fd == CURL_SOCKET_BAD))
+        e = ERR_REFUSED;
+    if (e == ERR_OK && (m->o.only_loopback || m->o.only_private) && !is_near(fd, m->o.only_loopback)) {
+        drop(m, easy);
+        m->ev.on_link(m->ctx, ERR_FORBIDDEN, m->o.only_loopback ? "the provider's zone is machine, but its address is not on this machine"
+                                                                : "the provider's zone is private, but its address is a public one", NULL);
         return;
     }
-    char detail[CURL_ERROR_SIZE];
-    snprintf(detail, sizeof detail, "%s", e == ERR_FORBIDDEN ? m->o.only_loopback ? "the provider's zone is machine, but its address is not on this machine"
-                                                                                  : "the provider's zone is private, but its address is a public one"
-                                          : result == CURLE_OK ? "the connection was lost at once"
-                                          : *t->error ? t->error : curl_easy_strerror(result));
-    attempt_end(t);
-    m->ev.on_link(m->ctx, e, detail, NULL);
+    if (e != ERR_OK) {
+        char detail[CURL_ERROR_SIZE + 8];
+        curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&t);
+        snprintf(detail, sizeof detail, "%s", *t->error ? t->error : curl_easy_strerror(result));
+        drop(m, easy);
+        m->ev.on_link(m->ctx, e, detail, NULL);
+        return;
+    }
+    struct link l = { .fd = fd, .easy = easy, .tls = m->o.tls };
+    m->ev.on_link(m->ctx, ERR_OK, NULL, &l);
 }
 
-/* libcurl must not be called from its own callbacks, so the result is fetched here, after it has returned. */
-static void attempt_act(struct attempt *t, curl_socket_t fd, int events)
+static void collect(struct maker *m)
 {
-    int running, left;
-    curl_multi_socket_action(t->multi, fd, events, &running);
-    CURLMsg *msg = curl_multi_info_read(t->multi, &left);
-    if (msg && msg->msg == CURLMSG_DONE)
-        attempt_finish(t, msg->data.result);
+    int left;
+    CURLMsg *msg;
+    while ((msg = curl_multi_info_read(m->multi, &left)))
+        if (msg->msg == CURLMSG_DONE)
+            finished(m, msg->easy_handle, msg->data.result);
 }
 
 static void sock_on_ready(struct io_watch *w, int events)
 {
-    attempt_act(((struct sock *)w)->attempt, w->fd, (events & IO_READ ? CURL_CSELECT_IN : 0) | (events & IO_WRITE ? CURL_CSELECT_OUT : 0));
+    struct maker *m = ((struct sock *)w)->maker;
+    int running;
+    curl_multi_socket_action(m->multi, w->fd, (events & IO_READ ? CURL_CSELECT_IN : 0) | (events & IO_WRITE ? CURL_CSELECT_OUT : 0), &running);
+    collect(m);
 }
 
-static void attempt_on_timer(struct io_timer *timer)
+static void maker_check(struct maker *m);
+
+static void sock_on_closed(struct io_watch *w)
 {
-    attempt_act((struct attempt *)((char *)timer - offsetof(struct attempt, timer)), CURL_SOCKET_TIMEOUT, 0);
+    struct maker *m = ((struct sock *)w)->maker;
+    free(w);
+    m->handles--;
+    maker_check(m);
+}
+
+static struct sock *sock_of(struct maker *m, curl_socket_t fd)
+{
+    for (struct sock *s = m->socks; s; s = s->next)
+        if (s->watch.fd == fd)
+            return s;
+    return NULL;
 }
 
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *ctx, void *unused)
 {
     (void)easy;
     (void)unused;
-    struct attempt *t = ctx;
-    struct sock *s = t->socks;
-    while (s && s->watch.fd != fd)
-        s = s->next;
+    struct maker *m = ctx;
+    struct sock *s = sock_of(m, fd);
     if (what == CURL_POLL_REMOVE) {
-        if (s)
-            sock_drop(s);
+        if (!s)
+            return 0;
+        *s->back = s->next;
+        if (s->next)
+            s->next->back = s->back;
+        io_watch_close(&s->watch, sock_on_closed);
         return 0;
     }
     if (!s) {
         s = calloc(1, sizeof *s);
-        if (!s || io_watch_init(t->maker->loop, &s->watch, fd, sock_on_ready) != ERR_OK) {
+        if (!s || io_watch_init(m->loop, &s->watch, fd, sock_on_ready) != ERR_OK) {
             free(s);
             return -1;
         }
-        s->attempt = t;
-        s->next = t->socks;
-        s->back = &t->socks;
+        s->maker = m;
+        s->next = m->socks;
+        s->back = &m->socks;
         if (s->next)
             s->next->back = &s->next;
-        t->socks = s;
-        t->handles++;
+        m->socks = s;
+        m->handles++;
     }
     io_watch_set(&s->watch, (what & CURL_POLL_IN ? IO_READ : 0) | (what & CURL_POLL_OUT ? IO_WRITE : 0));
     return 0;
@@ -261,40 +194,33 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *ctx, void *un
 static int on_timer_wanted(CURLM *multi, long ms, void *ctx)
 {
     (void)multi;
-    struct attempt *t = ctx;
+    struct maker *m = ctx;
     if (ms < 0)
-        io_timer_stop(&t->timer);
+        io_timer_stop(&m->timer);
     else
-        io_timer_start(&t->timer, ms);
+        io_timer_start(&m->timer, ms);
     return 0;
+}
+
+static void on_timer(struct io_timer *t)
+{
+    struct maker *m = (struct maker *)((char *)t - offsetof(struct maker, timer));
+    int running;
+    curl_multi_socket_action(m->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+    collect(m);
 }
 
 /* ---- Unix sockets ---- */
 
-/* A listener whose queue is full answers EAGAIN, not "later": so we ask again ourselves. */
-static bool unix_is_full(struct maker *m)
+static void on_soon(struct io_timer *t)
 {
-    int64_t now = io_now_ms(m->loop);
-    if (!m->unix_full_ms)
-        m->unix_full_ms = now;
-    return now - m->unix_full_ms < m->connect_ms;
-}
-
-static void on_soon(struct io_timer *timer)
-{
-    struct maker *m = (struct maker *)((char *)timer - offsetof(struct maker, soon));
-    for (int n = m->unix_asked; n > 0 && !m->closing; n--) {
+    struct maker *m = (struct maker *)((char *)t - offsetof(struct maker, soon));
+    int n = m->unix_asked;
+    m->unix_asked = 0;
+    while (n-- > 0) {
         struct link l = { 0 };
-        errno = 0;
         enum err e = io_connect_unix(m->o.unix_path, &l.fd);
-        bool full = e != ERR_OK && errno == EAGAIN;
-        if (full && unix_is_full(m)) {
-            io_timer_start(&m->soon, UNIX_AGAIN_MS);
-            return;
-        }
-        m->unix_full_ms = 0;
-        m->unix_asked--;
-        m->ev.on_link(m->ctx, full ? ERR_DEADLINE : e, full ? "the socket's queue is full" : e ? "nobody answers on the socket" : NULL, e == ERR_OK ? &l : NULL);
+        m->ev.on_link(m->ctx, e, e == ERR_OK ? NULL : "nobody answers on the socket", e == ERR_OK ? &l : NULL);
     }
 }
 
@@ -303,102 +229,90 @@ static void on_soon(struct io_timer *timer)
 enum err maker_new(struct io_loop *l, const struct http_origin *o, int64_t connect_ms, const struct maker_events *ev, void *ctx, struct maker **out)
 {
     pthread_once(&once, init);
-    if (once_result != CURLE_OK)
-        return ERR_MEMORY;
     struct maker *m = calloc(1, sizeof *m);
-    CURLSH *share = m && !*o->unix_path ? curl_share_init() : NULL;
-    if (!m || (!*o->unix_path && !share)) {
+    if (!m)
+        return ERR_MEMORY;
+    *m = (struct maker){ .loop = l, .o = *o, .connect_ms = connect_ms, .ev = *ev, .ctx = ctx, .handles = 2 };
+    if (!*o->unix_path && !(m->multi = curl_multi_init())) {
         free(m);
         return ERR_MEMORY;
     }
-    *m = (struct maker){ .loop = l, .o = *o, .connect_ms = connect_ms, .ev = *ev, .ctx = ctx, .handles = 1, .share = share };
-    if (share) {                        /* one thread, so it needs no locks */
-        curl_share_setopt(share, CURLSHOPT_SHARE, CURL_LOCK_DATA_DNS);
-        curl_share_setopt(share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION);
-    }
-    /* What must stay near is never reached through a proxy of the environment. */
-    if ((o->only_loopback || o->only_private) && !strcmp(o->proxy, "env"))
-        m->o.proxy[0] = '\0';
+    io_timer_init(l, &m->timer, on_timer);
     io_timer_init(l, &m->soon, on_soon);
+    if (m->multi) {
+        curl_multi_setopt(m->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
+        curl_multi_setopt(m->multi, CURLMOPT_SOCKETDATA, m);
+        curl_multi_setopt(m->multi, CURLMOPT_TIMERFUNCTION, on_timer_wanted);
+        curl_multi_setopt(m->multi, CURLMOPT_TIMERDATA, m);
+    }
     *out = m;
     return ERR_OK;
 }
 
-static bool configure_multi(struct attempt *t)
+static bool configure(struct maker *m, CURL *c, struct attempt *t)
 {
-    CURLM *c = t->multi;
-    return curl_multi_setopt(c, CURLMOPT_SOCKETFUNCTION, on_socket) == CURLM_OK && curl_multi_setopt(c, CURLMOPT_SOCKETDATA, t) == CURLM_OK &&
-           curl_multi_setopt(c, CURLMOPT_TIMERFUNCTION, on_timer_wanted) == CURLM_OK && curl_multi_setopt(c, CURLMOPT_TIMERDATA, t) == CURLM_OK;
-}
-
-static bool set(CURL *c, CURLoption option, long value) { return curl_easy_setopt(c, option, value) == CURLE_OK; }
-static bool set_text(CURL *c, CURLoption option, const char *value) { return curl_easy_setopt(c, option, value) == CURLE_OK; }
-
-/* "" switches off the environment, too; so does a URL, whose exceptions are then ours: none. A proxy gets a tunnel, so that what
- * passes it is the same bytes. */
-static bool configure_proxy(const struct http_origin *o, CURL *c)
-{
-    if (!set(c, CURLOPT_HTTPPROXYTUNNEL, 1L))
-        return false;
-    if (!strcmp(o->proxy, "env"))
-        return true;
-    return set_text(c, CURLOPT_PROXY, o->proxy) && (!*o->proxy || set_text(c, CURLOPT_NOPROXY, ""));
-}
-
-static bool configure(struct attempt *t)
-{
-    const struct http_origin *o = &t->maker->o;
-    CURL *c = t->easy;
     char url[600];
-    bool v6 = strchr(o->host, ':') != NULL;
-    snprintf(url, sizeof url, "%s://%s%s%s:%u/", o->tls ? "https" : "http", v6 ? "[" : "", o->host, v6 ? "]" : "", o->port);
-    bool ok = set_text(c, CURLOPT_URL, url) && set(c, CURLOPT_CONNECT_ONLY, 1L) && set(c, CURLOPT_NOSIGNAL, 1L) && set(c, CURLOPT_TCP_NODELAY, 1L);
-    ok = ok && set(c, CURLOPT_CONNECTTIMEOUT_MS, (long)t->maker->connect_ms) && curl_easy_setopt(c, CURLOPT_SHARE, t->maker->share) == CURLE_OK;
-    /* A name server that is silent must not hold the loop when its attempt is given up. */
-    ok = ok && set(c, CURLOPT_QUICK_EXIT, 1L);
-    ok = ok && set(c, CURLOPT_SSL_VERIFYPEER, 1L) && set(c, CURLOPT_SSL_VERIFYHOST, 2L) && set(c, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
-    ok = ok && set_text(c, CURLOPT_ERRORBUFFER, t->error);
-    if (ok && *o->ca_file)              /* this file alone: the built-in folder would be trusted beside it */
-        ok = set_text(c, CURLOPT_CAINFO, o->ca_file) && set_text(c, CURLOPT_CAPATH, NULL);
-    return ok && configure_proxy(o, c);
+    bool v6 = strchr(m->o.host, ':') != NULL;
+    snprintf(url, sizeof url, "%s://%s%s%s:%u/", m->o.tls ? "https" : "http", v6 ? "[" : "", m->o.host, v6 ? "]" : "", m->o.port);
+    bool ok = curl_easy_setopt(c, CURLOPT_URL, url) == CURLE_OK && curl_easy_setopt(c, CURLOPT_CONNECT_ONLY, 1L) == CURLE_OK;
+    ok = ok && curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L) == CURLE_OK && curl_easy_setopt(c, CURLOPT_TCP_NODELAY, 1L) == CURLE_OK;
+    ok = ok && curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, (long)m->connect_ms) == CURLE_OK;
+    ok = ok && curl_easy_setopt(c, CURLOPT_SSL_VERIFYPEER, 1L) == CURLE_OK && curl_easy_setopt(c, CURLOPT_SSL_VERIFYHOST, 2L) == CURLE_OK;
+    ok = ok && curl_easy_setopt(c, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) == CURLE_OK;
+    ok = ok && curl_easy_setopt(c, CURLOPT_FRESH_CONNECT, 1L) == CURLE_OK;
+    ok = ok && curl_easy_setopt(c, CURLOPT_ERRORBUFFER, t->error) == CURLE_OK && curl_easy_setopt(c, CURLOPT_PRIVATE, (char *)t) == CURLE_OK;
+    if (ok && *m->o.ca_file)
+        ok = curl_easy_setopt(c, CURLOPT_CAINFO, m->o.ca_file) == CURLE_OK;
+    /* "" switches off the environment, too. A proxy gets a tunnel, so that what passes it is the same bytes. */
+    if (ok && strcmp(m->o.proxy, "env") != 0)
+        ok = curl_easy_setopt(c, CURLOPT_PROXY, m->o.proxy) == CURLE_OK;
+    return ok && curl_easy_setopt(c, CURLOPT_HTTPPROXYTUNNEL, 1L) == CURLE_OK;
 }
 
 enum err maker_connect(struct maker *m)
 {
-    if (*m->o.unix_path) {
+    if (!m->multi) {
         m->unix_asked++;
-        if (!m->unix_full_ms)
-            io_timer_start(&m->soon, 0);
+        io_timer_start(&m->soon, 0);
         return ERR_OK;
     }
-    if ((m->o.only_loopback || m->o.only_private) && *m->o.proxy)
-        return ERR_FORBIDDEN;           /* the address behind a proxy cannot be looked at */
     struct attempt *t = calloc(1, sizeof *t);
-    if (!t)
-        return ERR_MEMORY;
-    *t = (struct attempt){ .maker = m, .handles = 1, .multi = curl_multi_init(), .easy = curl_easy_init() };
-    if (!t->multi || !t->easy || !configure_multi(t) || !configure(t)) {
-        curl_easy_cleanup(t->easy);
-        curl_multi_cleanup(t->multi);
+    CURL *c = t ? curl_easy_init() : NULL;
+    if (!c || !configure(m, c, t) || curl_multi_add_handle(m->multi, c) != CURLM_OK) {
+        if (c)
+            curl_easy_cleanup(c);
         free(t);
         return ERR_MEMORY;
     }
-    m->handles++;
-    io_timer_init(m->loop, &t->timer, attempt_on_timer);
+    t->easy = c;
     t->next = m->attempts;
     t->back = &m->attempts;
     if (t->next)
         t->next->back = &t->next;
     m->attempts = t;
-    if (curl_multi_add_handle(t->multi, t->easy) == CURLM_OK)
-        return ERR_OK;
-    attempt_end(t);
-    return ERR_MEMORY;
+    return ERR_OK;
 }
 
-static void on_soon_closed(struct io_timer *timer)
+static void maker_check(struct maker *m)
 {
-    struct maker *m = (struct maker *)((char *)timer - offsetof(struct maker, soon));
+    if (!m->closing || m->handles)
+        return;
+    void (*on_closed)(void *) = m->on_closed;
+    void *ctx = m->closed_ctx;
+    free(m);
+    on_closed(ctx);
+}
+
+static void on_timer_closed(struct io_timer *t)
+{
+    struct maker *m = (struct maker *)((char *)t - offsetof(struct maker, timer));
+    m->handles--;
+    maker_check(m);
+}
+
+static void on_soon_closed(struct io_timer *t)
+{
+    struct maker *m = (struct maker *)((char *)t - offsetof(struct maker, soon));
     m->handles--;
     maker_check(m);
 }
@@ -407,9 +321,18 @@ void maker_close(struct maker *m, void (*on_closed)(void *ctx), void *ctx)
 {
     m->on_closed = on_closed;
     m->closed_ctx = ctx;
-    m->closing = true;
     while (m->attempts)                 /* what is still connecting */
-        attempt_end(m->attempts);
+        drop(m, m->attempts->easy);
+    if (m->multi)
+        curl_multi_cleanup(m->multi);
+    m->multi = NULL;
+    while (m->socks) {
+        struct sock *s = m->socks;
+        m->socks = s->next;
+        io_watch_close(&s->watch, sock_on_closed);
+    }
+    m->closing = true;
+    io_timer_close(&m->timer, on_timer_closed);
     io_timer_close(&m->soon, on_soon_closed);
 }
 
@@ -421,7 +344,7 @@ static enum err tls_send(struct link *l, const struct iovec *iov, int n_iov, siz
         size_t sent = 0;
         if (!iov[i].iov_len)
             continue;
-        CURLcode c = curl_easy_send(l->via->easy, iov[i].iov_base, iov[i].iov_len, &sent);
+        CURLcode c = curl_easy_send(l->easy, iov[i].iov_base, iov[i].iov_len, &sent);
         *n += sent;
         if (c == CURLE_AGAIN || (c == CURLE_OK && sent < iov[i].iov_len))
             return *n ? ERR_OK : ERR_AGAIN;
@@ -434,7 +357,7 @@ static enum err tls_send(struct link *l, const struct iovec *iov, int n_iov, siz
 enum err link_send(struct link *l, const struct iovec *iov, int n_iov, size_t *n)
 {
     *n = 0;
-    if (l->via)
+    if (l->tls)
         return tls_send(l, iov, n_iov, n);
     struct msghdr m = { .msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)n_iov };
     ssize_t sent = sendmsg(l->fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -448,25 +371,26 @@ enum err link_send(struct link *l, const struct iovec *iov, int n_iov, size_t *n
 enum err link_recv(struct link *l, char *to, size_t room, size_t *n)
 {
     *n = 0;
-    if (l->via) {
-        CURLcode c = curl_easy_recv(l->via->easy, to, room, n);
-        return c == CURLE_AGAIN ? ERR_AGAIN : c == CURLE_OK ? ERR_OK : ERR_CUT;
+    if (l->tls) {
+        CURLcode c = curl_easy_recv(l->easy, to, room, n);
+        return c == CURLE_AGAIN ? ERR_AGAIN : c == CURLE_OK && *n ? ERR_OK : ERR_CUT;
     }
     ssize_t got = recv(l->fd, to, room, MSG_DONTWAIT);
-    if (got >= 0) {
+    if (got > 0) {
         *n = (size_t)got;
         return ERR_OK;
     }
-    return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR ? ERR_AGAIN : ERR_CUT;
+    return got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR) ? ERR_AGAIN : ERR_CUT;
 }
 
-void link_close(struct link *l)
+void link_close(struct maker *m, struct link *l)
 {
-    if (l->via)
-        attempt_end(l->via);
+    if (l->easy)
+        drop(m, l->easy);
     else
         close(l->fd);
-    *l = (struct link){ .fd = -1 };
+    l->easy = NULL;
+    l->fd = -1;
 }
 
 /* ---- URLs ---- */
