@@ -14,8 +14,7 @@ run: build
 
 build:
 	@tools/setup run
-	@tools/build release hearth hearth-engine | grep -v '^ninja: no work' || true
-	@test -x build/release/bin/hearth -a -x build/release/libexec/hearth/hearth-engine
+	@tools/build release hearth hearth-engine
 
 test:
 	@tools/setup test
@@ -29,7 +28,9 @@ bench: build
 	@tools/setup test
 	@bench/run
 
-install: build
+# Installs what is built, so that `sudo make install` makes nothing as root.
+install:
+	@test -x build/release/libexec/hearth/hearth-engine || $(MAKE) --no-print-directory build
 	@DESTDIR="$(DESTDIR)" cmake --install build/release --prefix "$(PREFIX)" >/dev/null
 	@mkdir -p "$(DESTDIR)$(PREFIX)/share/man/man1" "$(DESTDIR)$(PREFIX)/share/bash-completion/completions"
 	@build/release/bin/hearth manual page > "$(DESTDIR)$(PREFIX)/share/man/man1/hearth.1"
