@@ -3,7 +3,8 @@
  * Source: OpenAI API reference ("Chat", "Streaming", "Errors") and its Python SDK 2.x for what clients depend on.
  *
  * Decoding is strict about types of the fields that hearth reads and silent about all others, which pass through. A
- * field that hearth reads and that stands twice at the top level is refused: two readers could see two requests. */
+ * field that hearth reads and that stands twice at the top level is refused, and so is any field that stands twice in a
+ * message, in a part of one or in stream_options: two readers could see two requests. */
 #ifndef HEARTH_WIRE_OPENAI_H
 #define HEARTH_WIRE_OPENAI_H
 

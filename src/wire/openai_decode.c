@@ -1,6 +1,7 @@
 /* wire/openai_decode.c: a client's request, and the body that goes upstream in its place. */
 #include "wire/openai.h"
 
+#include <assert.h>
 #include <math.h>
 
 enum { MESSAGES_MAX = 100000 };
@@ -24,8 +25,8 @@ static const struct number numbers[] = {
     { "frequency_penalty", AT(frequency_penalty), false, -2, 2 },
     { "presence_penalty", AT(presence_penalty), false, -2, 2 },
     { "top_k", AT(top_k), true, -1, 1e6 },
-    { "max_tokens", AT(max_tokens), true, 1, 9.3e18 },
-    { "max_completion_tokens", AT(max_tokens), true, 1, 9.3e18 },
+    { "max_tokens", AT(max_tokens), true, 0, 9.3e18 },
+    { "max_completion_tokens", AT(max_tokens), true, 0, 9.3e18 },
     { "seed", AT(seed), true, -9.3e18, 9.3e18 },
     { "n", AT(n), true, 1, 128 },
 };
@@ -69,12 +70,29 @@ static enum err read_stop(struct arena *a, json v, struct params *p, struct wire
     return ERR_OK;
 }
 
-static enum err read_bool(struct arena *a, json root, const char *name, bool *out, struct wire_error *why)
+static enum err read_bool(struct arena *a, json v, const char *name, bool *out, struct wire_error *why)
 {
-    json v = json_member(root, str_of(name));
     if (json_type(v) == JSON_NONE || json_type(v) == JSON_NULL)
         return ERR_OK;
     return json_bool(v, out) ? ERR_OK : bad(a, why, ERR_SYNTAX, name, "must be true or false");
+}
+
+/* Chat says whether and how many; completions only how many. */
+static enum err read_logprobs(struct arena *a, struct call *c, struct wire_error *why)
+{
+    static const struct number count = { "logprobs", AT(logprobs), true, 0, 1e6 }, top = { "top_logprobs", AT(logprobs), true, 0, 1e6 };
+    json v = json_member(c->root, S("logprobs"));
+    bool wanted = false;
+    if (c->op != OP_CHAT)
+        return read_number(a, &count, v, &c->params, why);
+    enum err e = read_bool(a, v, "logprobs", &wanted, why);
+    if (!e)
+        e = read_number(a, &top, json_member(c->root, S("top_logprobs")), &c->params, why);
+    if (!e && wanted && c->params.logprobs == PARAM_UNSET)
+        c->params.logprobs = 0;
+    if (!e && !wanted)
+        c->params.logprobs = PARAM_UNSET;
+    return e;
 }
 
 static enum err read_params(struct arena *a, struct call *c, struct wire_error *why)
@@ -87,13 +105,45 @@ static enum err read_params(struct arena *a, struct call *c, struct wire_error *
         if (e)
             return e;
     }
-    json lp = json_member(c->root, S("logprobs")), top = json_member(c->root, S("top_logprobs"));
-    bool yes = false;
-    if (json_bool(lp, &yes) ? yes && !json_i64(top, &p->logprobs) : false)
-        p->logprobs = 0;
-    if (json_type(lp) == JSON_NUMBER && !json_i64(lp, &p->logprobs))
-        return bad(a, why, ERR_SYNTAX, "logprobs", "must be an integer");
-    return read_stop(a, json_member(c->root, S("stop")), p, why);
+    enum err e = read_logprobs(a, c, why);
+    return e ? e : read_stop(a, json_member(c->root, S("stop")), p, why);
+}
+
+/* stream, and what is asked of it. Two include_usage could be read as two wishes. */
+static enum err read_stream(struct arena *a, struct call *c, struct wire_error *why)
+{
+    json options = json_member(c->root, S("stream_options"));
+    enum json_type t = json_type(options);
+    str twice;
+    enum err e = read_bool(a, json_member(c->root, S("stream")), "stream", &c->stream, why);
+    if (e || t == JSON_NONE || t == JSON_NULL)
+        return e;
+    if (t != JSON_OBJECT)
+        return bad(a, why, ERR_SYNTAX, "stream_options", "must be an object");
+    if (json_has_duplicate(options, &twice))
+        return bad(a, why, ERR_SYNTAX, "stream_options", "a field stands twice");
+    return read_bool(a, json_member(options, S("include_usage")), "stream_options.include_usage", &c->include_usage, why);
+}
+
+/* Fields that stay JSON: their type only. */
+static enum err read_values(struct arena *a, struct call *c, struct wire_error *why)
+{
+    const struct { const char *name; json *to; enum json_type one, other; const char *what; } values[] = {
+        { "tools", &c->tools, JSON_ARRAY, JSON_ARRAY, "must be a list" },
+        { "tool_choice", &c->tool_choice, JSON_STRING, JSON_OBJECT, "must be a string or an object" },
+        { "response_format", &c->response_format, JSON_OBJECT, JSON_OBJECT, "must be an object" },
+        { "logit_bias", &c->logit_bias, JSON_OBJECT, JSON_OBJECT, "must be an object" },
+    };
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+        json v = json_member(c->root, str_of(values[i].name));
+        enum json_type t = json_type(v);
+        if (t == JSON_NONE || t == JSON_NULL)
+            continue;
+        if (t != values[i].one && t != values[i].other)
+            return bad(a, why, ERR_SYNTAX, values[i].name, values[i].what);
+        *values[i].to = v;
+    }
+    return ERR_OK;
 }
 
 /* ---- messages ---- */
@@ -112,26 +162,51 @@ static bool role_of(json v, enum role *out)
     return false;
 }
 
-static enum err read_content(struct arena *a, struct call *c, const struct message *m, const char *param, struct wire_error *why)
+static enum err read_parts(struct arena *a, struct call *c, json parts, const char *param, struct wire_error *why)
 {
-    enum json_type t = json_type(m->content);
-    if (t == JSON_STRING || ((t == JSON_NONE || t == JSON_NULL) && m->role == ROLE_ASSISTANT))
-        return ERR_OK;
-    if (t != JSON_ARRAY)
-        return bad(a, why, ERR_SYNTAX, param, "must be a string or a list of parts");
-    for (json p = json_first(m->content); json_type(p) != JSON_NONE; p = json_next(p)) {
-        if (json_type(json_member(p, S("type"))) != JSON_STRING)
+    str twice;
+    for (json p = json_first(parts); json_type(p) != JSON_NONE; p = json_next(p)) {
+        json type = json_member(p, S("type"));
+        if (json_type(type) != JSON_STRING)
             return bad(a, why, ERR_SYNTAX, param, "each part needs a type");
-        c->has_image |= !json_is(json_member(p, S("type")), S("text"));
+        if (json_has_duplicate(p, &twice))
+            return bad(a, why, ERR_SYNTAX, param, "a field of a part stands twice");
+        if (!json_is(type, S("text")))
+            c->has_image = true;
+        else if (json_type(json_member(p, S("text"))) != JSON_STRING)
+            return bad(a, why, ERR_SYNTAX, param, "a text part needs its text");
     }
     return ERR_OK;
+}
+
+static enum err read_message(struct arena *a, struct call *c, json v, size_t i, struct wire_error *why)
+{
+    struct message *m = &c->messages[i];
+    char param[48];
+    str twice;
+    *m = (struct message){ .whole = v, .content = json_member(v, S("content")) };
+    snprintf(param, sizeof param, "messages[%zu]", i);
+    if (json_type(v) != JSON_OBJECT)
+        return bad(a, why, ERR_SYNTAX, param, "must be an object");
+    /* Whoever guards or counts reads the first of two, an upstream may read the last. */
+    if (json_has_duplicate(v, &twice))
+        return bad(a, why, ERR_SYNTAX, param, "a field stands twice");
+    snprintf(param, sizeof param, "messages[%zu].role", i);
+    if (!role_of(json_member(v, S("role")), &m->role))
+        return bad(a, why, ERR_SYNTAX, param, "must be system, developer, user, assistant or tool");
+    snprintf(param, sizeof param, "messages[%zu].content", i);
+    enum json_type t = json_type(m->content);
+    if (t == JSON_ARRAY)
+        return read_parts(a, c, m->content, param, why);
+    if (t == JSON_STRING || ((t == JSON_NONE || t == JSON_NULL) && m->role == ROLE_ASSISTANT))
+        return ERR_OK;
+    return bad(a, why, ERR_SYNTAX, param, "must be a string or a list of parts");
 }
 
 static enum err read_messages(struct arena *a, struct call *c, struct wire_error *why)
 {
     json list = json_member(c->root, S("messages"));
     size_t n = json_count(list), i = 0;
-    char param[48];
     if (json_type(list) != JSON_ARRAY || !n)
         return bad(a, why, ERR_SYNTAX, "messages", "must be a list with at least one message");
     if (n > MESSAGES_MAX)
@@ -140,14 +215,7 @@ static enum err read_messages(struct arena *a, struct call *c, struct wire_error
     if (!c->messages)
         return ERR_LIMIT;
     for (json v = json_first(list); json_type(v) != JSON_NONE; v = json_next(v), i++) {
-        struct message *m = &c->messages[i];
-        m->whole = v;
-        m->content = json_member(v, S("content"));
-        snprintf(param, sizeof param, "messages[%zu].role", i);
-        if (json_type(v) != JSON_OBJECT || !role_of(json_member(v, S("role")), &m->role))
-            return bad(a, why, ERR_SYNTAX, param, "must be system, developer, user, assistant or tool");
-        snprintf(param, sizeof param, "messages[%zu].content", i);
-        enum err e = read_content(a, c, m, param, why);
+        enum err e = read_message(a, c, v, i, why);
         if (e)
             return e;
     }
@@ -169,18 +237,17 @@ static enum err read_prompt(struct arena *a, struct call *c, struct wire_error *
 
 /* ---- the whole ---- */
 
-/* Fields that hearth reads: one that stands twice could be read differently by the upstream. */
-static bool is_read(str key)
+/* The fields that hearth reads, each with a bit. -1: not one of them. */
+static int known_bit(json key)
 {
     static const str others[] = { S("model"), S("messages"), S("prompt"), S("stream"), S("stream_options"), S("stop"), S("tools"), S("tool_choice"),
                                   S("response_format"), S("logit_bias"), S("logprobs"), S("top_logprobs") };
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-        if (str_eq(key, others[i]))
-            return true;
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
-        if (str_eq(key, str_of(numbers[i].name)))
-            return true;
-    return str_starts(key, S("hearth"));
+    enum { OTHERS = sizeof others / sizeof *others, ALL = OTHERS + sizeof numbers / sizeof *numbers };
+    static_assert(ALL <= 64, "a bit each");
+    for (int i = 0; i < ALL; i++)
+        if (json_is(key, i < OTHERS ? others[i] : str_of(numbers[i - OTHERS].name)))
+            return i;
+    return -1;
 }
 
 static enum err read_root(struct arena *a, struct call *c, struct wire_error *why)
@@ -198,14 +265,16 @@ static enum err read_root(struct arena *a, struct call *c, struct wire_error *wh
         c->root = JSON_ABSENT;
         return ERR_SYNTAX;
     }
+    uint64_t seen = 0;
     for (json v = json_first(c->root); json_type(v) != JSON_NONE; v = json_next(v)) {
-        str key;
-        if ((e = json_text(a, json_key(v), &key)))
-            return e;
-        if (is_read(key) && json_member(c->root, key).at != v.at) {
+        int bit = known_bit(json_key(v));
+        if (bit >= 0 && seen >> bit & 1) {
+            str key = STR_NONE;
+            (void)json_text(a, json_key(v), &key);
             *why = (struct wire_error){ ERR_SYNTAX, arena_printf(a, "%.*s: stands twice in the body", STR_ARG(key)), key };
             return ERR_SYNTAX;
         }
+        seen |= bit >= 0 ? UINT64_C(1) << bit : 0;
     }
     return ERR_OK;
 }
@@ -220,18 +289,14 @@ enum err openai_decode(struct arena *a, enum op op, str body, struct call *out, 
     json model = json_member(c->root, S("model"));
     if (json_type(model) != JSON_NONE && json_type(model) != JSON_NULL && (e = json_text(a, model, &c->model)))
         return e == ERR_SYNTAX ? bad(a, why, e, "model", "must be a string") : e;
-    if ((e = read_bool(a, c->root, "stream", &c->stream, why)) || (e = read_params(a, c, why)))
+    if ((e = read_stream(a, c, why)) || (e = read_params(a, c, why)) || (e = read_values(a, c, why)))
         return e;
-    (void)json_bool(json_member(json_member(c->root, S("stream_options")), S("include_usage")), &c->include_usage);
-    c->tools = json_member(c->root, S("tools"));
-    c->tool_choice = json_member(c->root, S("tool_choice"));
-    c->response_format = json_member(c->root, S("response_format"));
-    c->logit_bias = json_member(c->root, S("logit_bias"));
     return op == OP_CHAT ? read_messages(a, c, why) : read_prompt(a, c, why);
 }
 
 /* ---- the body upstream ---- */
 
+/* The original text is walked once; runs of it that stay are slices, and what replaces a value stands between two of them. */
 struct cutter {
     str *out;
     size_t n;
@@ -256,23 +321,28 @@ static void cut_flush(struct cutter *c)
     c->from = NULL;
 }
 
-/* One member that stays; `value` replaces its value when it is not empty. */
-static void cut_member(struct cutter *c, json v, str value)
+/* A member that stays. */
+static void cut_member(struct cutter *c, json v)
 {
-    str key = json_span(json_key(v)), was = json_span(v);
+    str was = json_span(v);
     if (!c->from) {
         if (c->comma)
             cut_put(c, S(","));
-        c->from = key.p;
+        c->from = json_span(json_key(v)).p;
     }
     c->comma = true;
     c->to = was.p + was.n;
-    if (!value.n)
-        return;
+}
+
+/* `text` in place of the bytes `was`, which lie in the member that was given last. */
+static void cut_replace(struct cutter *c, str was, str text)
+{
+    const char *end = c->to;
     c->to = was.p;
     cut_flush(c);
-    cut_put(c, value);
-    c->from = c->to = was.p + was.n;
+    cut_put(c, text);
+    c->from = was.p + was.n;
+    c->to = end;
 }
 
 static enum err quoted(struct arena *a, str s, str *out)
@@ -287,53 +357,50 @@ static enum err quoted(struct arena *a, str s, str *out)
     return o.err ? o.err : out->p ? ERR_OK : ERR_LIMIT;
 }
 
-/* stream_options with include_usage: true and everything else that it held. Empty: it may stay as it is. */
-static enum err with_usage(struct arena *a, json v, str *out)
+/* include_usage: true within stream_options, and nothing else of it changed. */
+static void cut_options(struct cutter *c, json options)
 {
     bool yes = false;
-    *out = STR_NONE;
-    if (json_bool(json_member(v, S("include_usage")), &yes) && yes)
-        return ERR_OK;
-    str all = S("{\"include_usage\":true");
-    for (json m = json_type(v) == JSON_OBJECT ? json_first(v) : JSON_ABSENT; json_type(m) != JSON_NONE; m = json_next(m))
-        if (!json_is(json_key(m), S("include_usage"))) {
-            all = arena_printf(a, "%.*s,%.*s:%.*s", STR_ARG(all), STR_ARG(json_span(json_key(m))), STR_ARG(json_span(m)));
-            if (!all.p)
-                return ERR_LIMIT;
-        }
-    *out = arena_printf(a, "%.*s}", STR_ARG(all));
-    return out->p ? ERR_OK : ERR_LIMIT;
+    json usage = json_member(options, S("include_usage"));
+    if (json_type(options) != JSON_OBJECT)
+        cut_replace(c, json_span(options), S("{\"include_usage\":true}"));
+    else if (json_type(usage) == JSON_NONE)
+        cut_replace(c, (str){ json_span(options).p, 1 }, json_count(options) ? S("{\"include_usage\":true,") : S("{\"include_usage\":true"));
+    else if (!json_bool(usage, &yes) || !yes)
+        cut_replace(c, json_span(usage), S("true"));
 }
 
-static bool is_ours(json key)
+/* A key that begins with "hearth", however it is escaped. */
+static bool is_ours(struct arena *a, json key)
 {
-    str raw = json_span(key);           /* hearth's own names need no escapes */
-    return str_starts(raw, S("\"hearth"));
+    str raw = json_span(key), text;
+    if (str_index(raw, '\\') == raw.n)
+        return str_starts(raw, S("\"hearth"));
+    return json_text(a, key, &text) == ERR_OK && str_starts(text, S("hearth"));
 }
 
 enum err openai_upstream_body(struct arena *a, const struct call *c, str model_id, str slices[OPENAI_MAX_SLICES], size_t *n)
 {
     struct cutter cut = { .out = slices };
     bool has_model = false, has_options = false;
-    str model, options = STR_NONE;
+    str model;
     enum err e = quoted(a, model_id, &model);
     if (e)
         return e;
     cut_put(&cut, S("{"));
     for (json v = json_first(c->root); json_type(v) != JSON_NONE; v = json_next(v)) {
         json key = json_key(v);
-        if (is_ours(key)) {
+        if (is_ours(a, key)) {
             cut_flush(&cut);
-        } else if (json_is(key, S("model"))) {
+            continue;
+        }
+        cut_member(&cut, v);
+        if (json_is(key, S("model"))) {
             has_model = true;
-            cut_member(&cut, v, model);
+            cut_replace(&cut, json_span(v), model);
         } else if (c->stream && json_is(key, S("stream_options"))) {
             has_options = true;
-            if ((e = with_usage(a, v, &options)))
-                return e;
-            cut_member(&cut, v, options);
-        } else {
-            cut_member(&cut, v, STR_NONE);
+            cut_options(&cut, v);
         }
     }
     cut_flush(&cut);

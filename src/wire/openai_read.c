@@ -32,7 +32,7 @@ static bool has_text(json v) { return json_type(v) == JSON_STRING && json_span(v
 static bool is_visible(json choice, json said)
 {
     return has_text(json_member(said, S("content"))) || has_text(json_member(choice, S("text"))) || json_count(json_member(said, S("tool_calls"))) ||
-           has_text(json_member(said, S("reasoning_content"))) || has_text(json_member(said, S("reasoning"))) || has_text(json_member(said, S("refusal")));
+           json_count(json_member(said, S("function_call"))) || has_text(json_member(said, S("reasoning_content"))) || has_text(json_member(said, S("reasoning"))) || has_text(json_member(said, S("refusal")));
 }
 
 /* True when the choice has its finish_reason now. */
@@ -44,7 +44,7 @@ static bool read_choice(struct arena *a, struct arena *scratch, json choice, jso
     r->begun |= bit;
     r->started |= is_visible(choice, said);
     json why = json_member(choice, S("finish_reason"));
-    if (json_type(why) != JSON_STRING)
+    if (!has_text(why))                 /* some servers send "" for not yet */
         return false;
     r->ended |= bit;
     note(a, scratch, why, &r->finish_reason);
@@ -61,10 +61,11 @@ static void read_common(struct arena *a, struct arena *scratch, json v, struct r
         note(a, scratch, json_member(v, S("system_fingerprint")), &r->fingerprint);
 }
 
+/* What the SDKs take for an error: `if chunk.get("error")` in Python. */
 static bool is_truthy(json v)
 {
-    enum json_type t = json_type(v);
-    return t == JSON_OBJECT || t == JSON_ARRAY || t == JSON_TRUE || has_text(v);
+    double number = 0;
+    return json_count(v) || json_type(v) == JSON_TRUE || has_text(v) || (json_f64(v, &number) && number != 0);
 }
 
 static void read_error_value(struct arena *a, struct arena *scratch, json e, struct reply *r)
@@ -77,9 +78,24 @@ static void read_error_value(struct arena *a, struct arena *scratch, json e, str
     note(a, scratch, json_member(e, S("message")), &r->error_message);
     note(a, scratch, json_member(e, S("type")), &r->error_type);
     json code = json_member(e, S("code"));
+    int64_t status = 0;
     if (json_type(code) == JSON_NUMBER && !r->error_code.n)
-        r->error_code = arena_str(a, json_span(code));      /* some send the HTTP status here */
+        r->error_code = arena_str(a, json_span(code));
     note(a, scratch, code, &r->error_code);
+    if (!r->error_status && json_i64(code, &status) && status >= 400 && status <= 599)
+        r->error_status = (int)status;  /* OpenRouter and vLLM put the HTTP status here */
+}
+
+/* Absent, null, or a list of objects: anything else is no completion. */
+static bool are_choices(json choices)
+{
+    enum json_type t = json_type(choices);
+    if (t == JSON_NONE || t == JSON_NULL)
+        return true;
+    for (json c = json_first(choices); json_type(c) != JSON_NONE; c = json_next(c))
+        if (json_type(c) != JSON_OBJECT)
+            return false;
+    return t == JSON_ARRAY;
 }
 
 enum openai_event openai_read_event(struct arena *a, struct arena *scratch, str data, struct reply *r)
@@ -97,6 +113,8 @@ enum openai_event openai_read_event(struct arena *a, struct arena *scratch, str 
         read_error_value(a, scratch, error, r);
         return EVENT_ERROR;
     }
+    if (!are_choices(choices))
+        return EVENT_INVALID;
     read_common(a, scratch, v, r);
     read_usage(usage, r);
     if (!json_count(choices))
@@ -114,15 +132,18 @@ enum err openai_read_reply(struct arena *a, struct arena *scratch, str body, str
     arena_reset(scratch);
     if (json_parse(scratch, body, &JSON_DEFAULT_LIMITS, &v, NULL) != ERR_OK)
         return ERR_UPSTREAM;
-    json choices = json_member(v, S("choices"));
-    if (json_type(choices) != JSON_ARRAY || !json_count(choices))
+    json choices = json_member(v, S("choices")), error = json_member(v, S("error"));
+    if (is_truthy(error))               /* OpenRouter: status 200, and the error in the body */
+        read_error_value(a, scratch, error, r);
+    if (!json_count(choices) || !are_choices(choices))
         return ERR_UPSTREAM;
     read_common(a, scratch, v, r);
     read_usage(json_member(v, S("usage")), r);
     for (json c = json_first(choices); json_type(c) != JSON_NONE; c = json_next(c)) {
-        if (json_type(c) != JSON_OBJECT)
+        json message = json_member(c, S("message"));
+        if (json_type(message) != JSON_OBJECT && json_type(json_member(c, S("text"))) != JSON_STRING)
             return ERR_UPSTREAM;
-        (void)read_choice(a, scratch, c, json_member(c, S("message")), r);
+        (void)read_choice(a, scratch, c, message, r);
     }
     r->finished = r->done = true;
     return ERR_OK;
@@ -136,6 +157,8 @@ void openai_read_error(struct arena *a, struct arena *scratch, int status, str b
     arena_reset(scratch);
     if (json_parse(scratch, body, &JSON_DEFAULT_LIMITS, &v, NULL) != ERR_OK)
         return;                         /* HTML, or nothing: the status says it all */
+    if (json_type(v) == JSON_ARRAY)
+        v = json_first(v);              /* Gemini's OpenAI endpoint wraps its error in a list */
     json error = json_member(v, S("error"));
     read_error_value(a, scratch, is_truthy(error) ? error : v, r);
     json detail = json_member(v, S("detail"));

@@ -49,6 +49,17 @@ str openai_error_body(struct arena *a, enum err e, str message, str param)
     return settle(a, &o, no_memory);
 }
 
+/* What OpenAI calls an error of this status. */
+static str type_of_status(int status)
+{
+    switch (status) {
+    case 401: return str_of(err_type(ERR_AUTH));
+    case 403: return str_of(err_type(ERR_FORBIDDEN));
+    case 429: return str_of(err_type(ERR_BUSY));
+    default:  return str_of(err_type(status >= 400 && status < 500 ? ERR_SYNTAX : ERR_UPSTREAM));
+    }
+}
+
 str openai_error_from(struct arena *a, const struct reply *r)
 {
     struct buf b;
@@ -57,7 +68,7 @@ str openai_error_from(struct arena *a, const struct reply *r)
     str message = r->error_message.n ? r->error_message : arena_printf(a, "the upstream answered with status %d", r->error_status);
     buf_init(&b, BODY_MAX);
     json_out_init(&o, &b);
-    put_error(&o, message, r->error_type.n ? r->error_type : client ? S("invalid_request_error") : S("server_error"), STR_NONE,
+    put_error(&o, message, r->error_type.n ? r->error_type : type_of_status(r->error_status), STR_NONE,
               r->error_code.n ? r->error_code : client ? STR_NONE : str_of(err_code(ERR_UPSTREAM)));
     return settle(a, &o, no_memory);
 }
@@ -242,7 +253,7 @@ static void put_whole_choice(struct json_out *o, const struct openai_writer *w, 
     json_put_key(o, S("logprobs"));
     json_put_null(o);
     json_put_key(o, S("finish_reason"));
-    json_put_str(o, finish);
+    text_or_null(o, finish);
     json_close(o, '}');
 }
 
