@@ -31,6 +31,11 @@ const struct task *policy_task(const struct policy *p, str name)
     return NULL;
 }
 
+bool provider_holds_private(const struct provider *v)
+{
+    return v->zone != ZONE_CLOUD && (v->zone_written || v->api == API_EMBEDDED);
+}
+
 enum err policy_check(struct arena *a, const struct policy *p, str *why)
 {
     *why = STR_NONE;
@@ -40,7 +45,7 @@ enum err policy_check(struct arena *a, const struct policy *p, str *why)
         for (size_t k = 0; t->data == DATA_PRIVATE && k < 3; k++) {
             const struct model *m = models[k];
             const struct provider *v = m ? m->provider : NULL;
-            if (!v || (v->zone != ZONE_CLOUD && (v->zone_written || v->api == API_EMBEDDED)))
+            if (!v || provider_holds_private(v))
                 continue;
             *why = v->zone == ZONE_CLOUD
                        ? arena_printf(a, "task %.*s is private, but its model %.*s is in the cloud zone", STR_ARG(t->name), STR_ARG(m->name))

@@ -54,6 +54,9 @@ struct policy {
 const struct model *policy_model(const struct policy *p, str name);
 const struct task *policy_task(const struct policy *p, str name);
 
+/* May private data go there? Not to the cloud, and not where the zone is only guessed from an address. */
+bool provider_holds_private(const struct provider *v);
+
 /* A contradiction that must refuse the configuration: a private task with a model in the cloud zone or in a zone that
  * is only derived. The sentence names the task and the model; empty: none. */
 enum err policy_check(struct arena *a, const struct policy *p, str *why);

@@ -30,11 +30,11 @@ static const struct model *by_provider(const struct policy *p, str name)
     return NULL;
 }
 
-static enum err find_task(struct arena *a, const struct policy *p, str name, struct decision *d, struct wire_error *why)
+static enum err find_task(struct arena *a, const struct policy *p, str name, str param, struct decision *d, struct wire_error *why)
 {
     d->task = policy_task(p, name);
     if (!d->task)
-        return refuse(why, ERR_MODEL, arena_printf(a, "there is no task \"%.*s\"", (int)(name.n < 200 ? name.n : 200), name.p ? name.p : ""), S("model"));
+        return refuse(why, ERR_MODEL, arena_printf(a, "there is no task \"%.*s\"", (int)(name.n < 200 ? name.n : 200), name.p ? name.p : ""), param);
     d->risk = d->task->risk;
     d->data = d->task->data;
     return ERR_OK;
@@ -66,9 +66,9 @@ enum err route_classify(struct arena *a, const struct policy *p, const struct ro
     if (raised > d->data)
         d->data = raised;
     if (ask->task_header.n)
-        e = find_task(a, p, ask->task_header, d, why);
+        e = find_task(a, p, ask->task_header, S("x-hearth-task"), d, why);
     else if (str_starts(ask->model, S("task/")))
-        e = find_task(a, p, str_skip(ask->model, 5), d, why);
+        e = find_task(a, p, str_skip(ask->model, 5), S("model"), d, why);
     else
         e = find_model(a, p, ask->model, d, why);
     if (raised > d->data)
@@ -76,11 +76,10 @@ enum err route_classify(struct arena *a, const struct policy *p, const struct ro
     return e;
 }
 
-/* Zones by what may be seen there. A zone that was only derived from an address is not trusted with private data. */
 static enum err may_go(const struct policy *p, const struct decision *d, const struct model *m)
 {
     const struct provider *v = m->provider;
-    if (d->data == DATA_PRIVATE && (v->zone == ZONE_CLOUD || (!v->zone_written && v->api != API_EMBEDDED)))
+    if (d->data == DATA_PRIVATE && !provider_holds_private(v))
         return ERR_PRIVATE;
     if (v->zone == ZONE_CLOUD && !p->cloud_without_guard)
         return ERR_GUARD;
@@ -105,31 +104,39 @@ static str join(struct arena *a, const struct model *x, const struct model *y)
     return arena_printf(a, "%.*s,%.*s", STR_ARG(x->name), STR_ARG(y->name));
 }
 
-enum err route_choose(struct arena *a, const struct policy *p, struct decision *d, struct wire_error *why)
+/* The reference, while the candidate has no evidence; but the candidate where only it may have this call. */
+static enum err choose_of_task(const struct policy *p, const struct task *t, struct decision *d)
 {
-    const struct task *t = d->task;
-    if (!t) {
-        d->candidates = d->model->name;
-        enum err e = may_go(p, d, d->model);
-        return e ? refuse_zone(a, e, d->model, why) : ERR_OK;
-    }
-    if (t->fixed) {
-        d->model = t->fixed;
-        d->reason = "task-fixed";
-        d->candidates = t->fixed->name;
-        enum err e = may_go(p, d, d->model);
-        return e ? refuse_zone(a, e, d->model, why) : ERR_OK;
-    }
-    d->candidates = join(a, t->reference, t->candidate);
-    d->model = t->reference;
-    d->reason = "task-reference";
-    enum err e = t->reference ? may_go(p, d, t->reference) : ERR_MODEL;
+    const struct model *first = t->reference ? t->reference : t->candidate;
+    d->model = first;
+    d->reason = t->reference ? "task-reference" : "task-candidate";
+    if (!first)
+        return ERR_MODEL;
+    enum err e = may_go(p, d, first);
     if (e && t->candidate && may_go(p, d, t->candidate) == ERR_OK) {
-        d->model = t->candidate;        /* the reference may not have this call, the candidate may */
+        d->model = t->candidate;
         d->reason = "task-candidate";
         return ERR_OK;
     }
-    if (!d->model)
-        d->model = t->candidate;
+    return e;
+}
+
+enum err route_choose(struct arena *a, const struct policy *p, struct decision *d, struct wire_error *why)
+{
+    const struct task *t = d->task;
+    enum err e;
+    if (t && !t->fixed) {
+        d->candidates = join(a, t->reference, t->candidate);
+        e = choose_of_task(p, t, d);
+    } else {
+        if (t) {
+            d->model = t->fixed;
+            d->reason = "task-fixed";
+        }
+        d->candidates = d->model->name;
+        e = may_go(p, d, d->model);
+    }
+    if (e == ERR_MODEL)
+        return refuse(why, e, arena_printf(a, "task %.*s has no model", STR_ARG(t->name)), S("model"));
     return e ? refuse_zone(a, e, d->model, why) : ERR_OK;
 }
