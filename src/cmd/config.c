@@ -253,12 +253,16 @@ static enum err load_providers(struct loader *l, const struct yaml_node *map)
 }
 
 /* A model with a file and no provider runs here; the provider for that need not be written. */
-static void add_embedded(struct loader *l)
+static void add_embedded(struct loader *l, const struct yaml_node *model)
 {
     struct policy *p = &l->c->policy;
     for (size_t i = 0; i < p->n_providers; i++)
         if (p->providers[i].api == API_EMBEDDED)
             return;
+    for (size_t i = 0; i < p->n_providers; i++)
+        if (str_eq(p->providers[i].name, S("here")))
+            yaml_complain(l->r.report, model->key_at, "model %.*s runs on this machine, which is called here: rename the provider that has this name, or give the model an embedded provider",
+                          STR_ARG(model->key));
     struct provider *list = (struct provider *)(uintptr_t)p->providers;
     l->providers[p->n_providers] = (struct provider_entry){ .api = API_EMBEDDED, .zone = -1 };
     list[p->n_providers++] = (struct provider){ .name = S("here"), .api = API_EMBEDDED, .zone = ZONE_MACHINE, .zone_written = true };
@@ -318,7 +322,7 @@ static enum err load_models(struct loader *l, const struct yaml_node *map)
             return e;
         check_name(l, m);
         if (x->file.n && !x->provider.n)
-            add_embedded(l);
+            add_embedded(l, m);
         list[i] = (struct model){ .name = m->key, .provider = find_provider(l, m, x), .id = x->id, .file = x->file, .chat_template = x->chat_template,
                                   .context = x->context, .threads = x->threads, .slots = x->slots, .price_input = x->price.input, .price_output = x->price.output };
         if (list[i].provider && (list[i].provider->api == API_EMBEDDED) != (x->file.n > 0))

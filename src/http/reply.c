@@ -61,7 +61,7 @@ void conn_send(struct http_conn *c, struct iovec *iov, int n)
         return;
     }
     c->corked = false;
-    all[0] = (struct iovec){ c->out.p + c->out_at, waiting };
+    all[0] = (struct iovec){ waiting ? c->out.p + c->out_at : NULL, waiting };
     memcpy(all + 1, iov, (size_t)n * sizeof *iov);
     struct msghdr m = { .msg_iov = waiting ? all : all + 1, .msg_iovlen = (size_t)(n + (waiting ? 1 : 0)) };
     ssize_t sent = sendmsg(c->fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
