@@ -284,9 +284,44 @@ static void indent(struct option_writer *w)
         (void)buf_put(w->yaml, S("  "));
 }
 
-/* A key or a value in single quotes, unless it is a plain word. */
+/* Line breaks, of which YAML 1.1 has five, would be folded; spaces around them are lost. */
+static const struct { str raw, escaped; } escapes[] = {
+    { S("\n"), S("\\n") }, { S("\r"), S("\\r") }, { S("\t"), S("\\t") }, { S("\\"), S("\\\\") }, { S("\""), S("\\\"") },
+    { S("\xC2\x85"), S("\\N") }, { S("\xE2\x80\xA8"), S("\\L") }, { S("\xE2\x80\xA9"), S("\\P") },
+};
+
+static void double_quoted(struct buf *b, str s)
+{
+    (void)buf_putc(b, '"');
+    for (size_t i = 0, n; i < s.n; i += n) {
+        str put = { s.p + i, 1 };
+        n = 1;
+        for (size_t k = 0; k < sizeof escapes / sizeof *escapes; k++)
+            if (str_starts(str_skip(s, i), escapes[k].raw)) {
+                n = escapes[k].raw.n;
+                put = escapes[k].escaped;
+            }
+        (void)buf_put(b, put);
+    }
+    (void)buf_putc(b, '"');
+}
+
+static bool has_break(str s)
+{
+    static const str breaks[] = { S("\n"), S("\r"), S("\xC2\x85"), S("\xE2\x80\xA8"), S("\xE2\x80\xA9") };
+    for (size_t i = 0; i < sizeof breaks / sizeof *breaks; i++)
+        if (str_find(s, breaks[i]) < s.n)
+            return true;
+    return false;
+}
+
+/* A key or a value in quotes, unless it is a plain word. */
 static void yaml_scalar(struct buf *b, str s)
 {
+    if (has_break(s)) {
+        double_quoted(b, s);
+        return;
+    }
     bool plain = s.n > 0;
     for (size_t i = 0; i < s.n && plain; i++) {
         char c = s.p[i];
