@@ -230,6 +230,15 @@ static void show_identity(struct showing *w, const struct digest *fingerprint)
     }
 }
 
+/* Tokens per second from the first to the last; 0: not known. */
+static double show_rate(const struct ledger_row *r)
+{
+    if (r->first_us == ROW_NULL_I || r->overhead_us == ROW_NULL_I || r->output_tokens < 2)
+        return 0;
+    int64_t queue = r->queue_us == ROW_NULL_I ? 0 : r->queue_us, us = r->total_us - r->overhead_us - queue - r->first_us;
+    return us > 0 ? (double)(r->output_tokens - 1) * 1e6 / (double)us : 0;
+}
+
 static void show_times(const struct ledger_row *r)
 {
     char a[24], b[24], d[24];
@@ -241,14 +250,17 @@ static void show_times(const struct ledger_row *r)
         printf(", first visible %s after sending", term_duration(r->first_us, b));
     if (r->overhead_us != ROW_NULL_I)
         printf(", hearth's own part %s", term_duration(r->overhead_us, d));
+    if (r->queue_us != ROW_NULL_I && r->queue_us >= 1000)
+        printf(", %s until the engine was ready", term_duration(r->queue_us, d));
     putchar('\n');
     if (r->input_tokens != ROW_NULL_I || r->output_tokens != ROW_NULL_I) {
         count(a, r->input_tokens);
         count(b, r->output_tokens);
         label("tokens");
         printf("%s in, %s out", a, b);
-        if (r->first_us != ROW_NULL_I && r->output_tokens > 1 && r->overhead_us != ROW_NULL_I && r->total_us - r->overhead_us > r->first_us)
-            printf(" (%.1f tokens/s)", (double)(r->output_tokens - 1) * 1e6 / (double)(r->total_us - r->overhead_us - r->first_us));
+        double rate = show_rate(r);
+        if (rate > 0)
+            printf(" (%.1f tokens/s)", rate);
         putchar('\n');
     }
     if (r->cost_micros != ROW_NULL_I) {

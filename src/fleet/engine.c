@@ -28,7 +28,10 @@ static void engine_note(struct fleet_engine *e, const char *event, const char *w
 {
     struct buf b;
     struct json_out o;
-    log_info(event, LOG_S("model", e->spec.name), LOG_I("pid", e->pid), LOG_C("why", why));
+    if (*why)
+        log_info(event, LOG_S("model", e->spec.name), LOG_I("pid", e->pid), LOG_C("why", why));
+    else
+        log_info(event, LOG_S("model", e->spec.name), LOG_I("pid", e->pid));
     if (!e->fleet->opt.ledger)
         return;
     buf_init(&b, 4096);

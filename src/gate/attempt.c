@@ -34,6 +34,7 @@ static enum err attempt_engine(struct gate_req *r)
         return ERR_OK;
     }
     r->waiter = (struct fleet_waiter){ .port = &r->loop->fleet_port, .on_ready = attempt_on_ready, .ctx = r };
+    r->asked_us = clock_mono_us(&r->loop->gate->opt.clock);
     enum err err = fleet_acquire(e, &r->waiter, &r->ready);
     r->call_step = err == ERR_AGAIN ? CALL_ENGINE_WAIT : CALL_INTENT;
     return err == ERR_ENGINE ? gate_fail(r, err, str_of(r->waiter.why)) : err;
@@ -46,6 +47,7 @@ static enum err attempt_engine_back(struct gate_req *r)
     if (r->waiter.err != ERR_OK)
         return gate_fail(r, r->waiter.err, str_of(r->waiter.why));
     r->ready = r->waiter.ready;
+    r->queue_us = clock_mono_us(&r->loop->gate->opt.clock) - r->asked_us;
     r->call_step = CALL_INTENT;
     return ERR_OK;
 }
@@ -152,7 +154,7 @@ static void attempt_on_head(void *ctx, const struct http_head *h)
 static str attempt_fields(struct gate_req *r)
 {
     return arena_printf(r->a, "x-request-id: %s\r\nx-hearth-call: %s\r\nx-hearth-model: %.*s\r\nx-hearth-overhead-us: %lld\r\nCache-Control: no-cache\r\n",
-                        r->id, r->id, STR_ARG(r->decision.model->name), (long long)(r->sent_us - r->begin_us));
+                        r->id, r->id, STR_ARG(r->decision.model->name), (long long)gate_overhead_us(r));
 }
 
 /* To the client now, and to the record up to its limit. */

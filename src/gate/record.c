@@ -124,6 +124,8 @@ static int64_t record_cost(const struct gate_req *r)
 static int64_t known(int64_t tokens) { return tokens == TOKENS_UNKNOWN ? ROW_NULL_I : tokens; }
 static str said(str s) { return s.n ? s : STR_NONE; }
 
+int64_t gate_overhead_us(const struct gate_req *r) { return r->sent_us - r->begin_us - r->queue_us; }
+
 static str record_outcome(const struct gate_req *r)
 {
     switch (r->err) {
@@ -147,7 +149,8 @@ static void record_result(struct gate_req *r, struct ledger_row *row)
     }
     if (!r->attempted)
         return;
-    row->overhead_us = r->sent_us ? r->sent_us - r->begin_us : ROW_NULL_I;
+    row->overhead_us = r->sent_us ? gate_overhead_us(r) : ROW_NULL_I;
+    row->queue_us = r->asked_us ? r->queue_us : ROW_NULL_I;
     row->first_us = r->first_us ? r->first_us - r->sent_us : ROW_NULL_I;
     row->model_served = said(r->reply.model);
     row->response_id = said(r->reply.id);
@@ -196,7 +199,7 @@ static str answer_fields(struct gate_req *r)
                          (int)retry.n, retry.n ? retry.p : "", retry.n ? "\r\n" : "");
     if (r->sent_us && r->decision.model && f.p) {
         str more = arena_printf(r->a, "%.*sx-hearth-model: %.*s\r\nx-hearth-overhead-us: %lld\r\n", STR_ARG(f),
-                                STR_ARG(r->decision.model->name), (long long)(r->sent_us - r->begin_us));
+                                STR_ARG(r->decision.model->name), (long long)gate_overhead_us(r));
         f = more.p ? more : f;
     }
     return f;

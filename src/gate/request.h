@@ -100,7 +100,7 @@ struct gate_req {
     str slice_request, slice_response, body;     /* of the entries; body: the error body that the client gets */
     char client[160];
 
-    int64_t begin_us, sent_us, first_us, wall_us;
+    int64_t begin_us, asked_us, queue_us, sent_us, first_us, wall_us;   /* asked: an engine for room; queue: how long that took */
 };
 
 /* gate.c */
@@ -117,6 +117,7 @@ void gate_on_drain(struct gate_req *r);
 /* record.c: RECORD */
 enum err gate_record(struct gate_req *r);
 void gate_submit_intent(struct gate_req *r);
+int64_t gate_overhead_us(const struct gate_req *r);     /* hearth's own part of the time before the request was sent */
 
 /* loop.c */
 void gate_want_flush(struct gate_loop *l, bool now);

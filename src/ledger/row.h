@@ -79,7 +79,7 @@ enum row_kind { ROW_INTENT, ROW_END, ROW_SCORE, ROW_DECISION, ROW_EVENT };
     X(T, price_version,     "",                                    "")                                                  \
     X(F, energy_j,          "",                                    "")                                                  \
     X(I, overhead_us,       "",                                    "hearth's own part before the attempt was sent")     \
-    X(I, queue_us,          "",                                    "")                                                  \
+    X(I, queue_us,          "",                                    "until a local engine was ready for it")             \
     X(I, connect_us,        "",                                    "0: a kept connection")                              \
     X(I, first_us,          "gen_ai.client.operation.time_to_first_chunk", "from the attempt's start to the first visible byte") \
     X(I, total_us,          "gen_ai.client.operation.duration",    "from the request's head to the end of the answer")  \
