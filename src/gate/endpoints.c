@@ -27,10 +27,15 @@ static void endpoint_error(struct http_req *http, enum err e, str message, str f
 
 /* ---- GET ---- */
 
-static str model_meta(struct arena *a, const struct model *m)
+/* What hearth adds to a model of the list. Names need no escapes: the configuration allows none that would. */
+static str model_meta(struct arena *a, const struct gate_config *cfg, size_t i)
 {
-    return arena_printf(a, "{\"provider\":\"%.*s\",\"zone\":\"%.*s\",\"kind\":\"model\"}", STR_ARG(m->provider->name),
-                        STR_ARG(zone_name(m->provider->zone)));
+    const struct model *m = &cfg->policy.models[i];
+    struct fleet_state s = { .state = "served" };
+    if (cfg->engines[i])
+        fleet_look(cfg->engines[i], &s);
+    return arena_printf(a, "{\"provider\":\"%.*s\",\"zone\":\"%.*s\",\"kind\":\"model\",\"state\":\"%s\"}", STR_ARG(m->provider->name),
+                        STR_ARG(zone_name(m->provider->zone)), s.state);
 }
 
 static void endpoint_models(struct gate_loop *l, struct http_req *http, str rest)
@@ -40,7 +45,7 @@ static void endpoint_models(struct gate_loop *l, struct http_req *http, str rest
     size_t n = 0;
     struct openai_model *list = arena_new(a, struct openai_model, p->n_models + p->n_tasks + 1);
     for (size_t i = 0; list && i < p->n_models; i++)
-        list[n++] = (struct openai_model){ .id = p->models[i].name, .owned_by = p->models[i].provider->name, .meta = model_meta(a, &p->models[i]) };
+        list[n++] = (struct openai_model){ .id = p->models[i].name, .owned_by = p->models[i].provider->name, .meta = model_meta(a, l->view->cfg, i) };
     for (size_t i = 0; list && i < p->n_tasks; i++)
         list[n++] = (struct openai_model){ .id = arena_printf(a, "task/%.*s", STR_ARG(p->tasks[i].name)), .owned_by = S("hearth"), .meta = S("{\"kind\":\"task\"}") };
     if (!list) {
