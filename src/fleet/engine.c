@@ -68,7 +68,8 @@ enum err engine_open(struct fleet *f, const struct fleet_spec *s, struct fleet_e
     uint32_t id = ++f->n_made;
     int a = snprintf(e->file, sizeof e->file, "%.*s", STR_ARG(s->file));
     int b = snprintf(e->name, sizeof e->name, "%.*s", STR_ARG(s->name));
-    int c = snprintf(e->socket, sizeof e->socket, "%s/e%u.sock", f->run_dir, id);
+    /* With our own number in its name: an engine of a hearth that was killed may need a moment to end, and holds its socket until then. */
+    int c = snprintf(e->socket, sizeof e->socket, "%s/" FLEET_SOCKET, f->run_dir, (int)getpid(), id);
     int d = f->log_dir[0] ? snprintf(e->log, sizeof e->log, "%s/engine-%u.log", f->log_dir, id) : 0;
     if (!e->spec.name.p || !e->spec.file.p || !e->spec.chat_template.p || a >= (int)sizeof e->file || b >= (int)sizeof e->name ||
         c >= (int)sizeof e->socket || d >= (int)sizeof e->log) {

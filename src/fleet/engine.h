@@ -19,6 +19,8 @@
 #include <stdatomic.h>
 #include <sys/stat.h>
 
+#define FLEET_SOCKET "e%d-%u.sock"       /* our process, the engine's number */
+
 enum engine_state { ENGINE_OFF, ENGINE_LOADING, ENGINE_READY, ENGINE_PAUSED, ENGINE_FAILED, ENGINE_STOPPING };
 
 struct engine_hash {                    /* a digest in the making, on a thread of its own; outlives its engine if it must */

@@ -3,7 +3,9 @@
 
 #include "core/log.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -84,6 +86,21 @@ static void fleet_on_wake(struct io_wake *w)
 
 /* ---- life ---- */
 
+/* Sockets that a killed hearth has left. */
+static void fleet_sweep(const struct fleet *f)
+{
+    DIR *d = opendir(f->run_dir);
+    const struct dirent *x;
+    while (d && (x = readdir(d))) {
+        int pid = 0, end = 0;
+        unsigned id = 0;
+        if (sscanf(x->d_name, FLEET_SOCKET "%n", &pid, &id, &end) == 2 && end > 0 && !x->d_name[end] && pid > 0 && kill(pid, 0) != 0 && errno == ESRCH)
+            (void)unlinkat(dirfd(d), x->d_name, 0);
+    }
+    if (d)
+        closedir(d);
+}
+
 static enum err fleet_dirs(struct fleet *f)
 {
     struct stat st;
@@ -92,6 +109,7 @@ static enum err fleet_dirs(struct fleet *f)
     /* Whoever can reach a socket in here can talk to a model: nobody else may enter. */
     if (lstat(f->run_dir, &st) != 0 || !S_ISDIR(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 077))
         return ERR_FORBIDDEN;
+    fleet_sweep(f);
     if (f->log_dir[0] && mkdir(f->log_dir, 0700) != 0 && errno != EEXIST)
         return ERR_IO;
     return ERR_OK;

@@ -24,10 +24,12 @@ class Clients:
         while not self.over:
             try:
                 self.ask(rng.random() < 0.6, rng)
+                continue
             except (OSError, http.client.HTTPException, ValueError):
-                with self.lock:
-                    self.errors += 1
-                time.sleep(0.05)
+                pass
+            with self.lock:
+                self.errors += 1
+            time.sleep(0.05)
 
     def ask(self, stream, rng):
         c = http.client.HTTPConnection("127.0.0.1", self.w.port, timeout=60)
@@ -38,13 +40,13 @@ class Clients:
         call = r.headers["x-hearth-call"]
         finish = any(json.loads(e[6:])["choices"][:1] and json.loads(e[6:])["choices"][0]["finish_reason"]
                      for e in data.split(b"\n\n") if e.startswith(b"data: {") and b'"choices"' in e) if stream else None
-        whole = r.status == 200 and (finish if stream else json.loads(data)["choices"][0]["finish_reason"])
+        whole = r.status == 200 and bool(finish if stream else json.loads(data)["choices"][0]["finish_reason"])
         with self.lock:
             if whole:
                 self.complete.append(call)
-            else:
-                self.errors += 1
         c.close()
+        if not whole:
+            raise ValueError("not a whole answer")
 
     def stop(self):
         self.over = True
@@ -64,7 +66,10 @@ def check(w, clients, what):
 def kill_hearth(w, times, rng):
     clients = Clients(w)
     for _ in range(times):
-        time.sleep(rng.uniform(0.1, 1.5))
+        if rng.random() < 0.7:          # while answers come; else while it starts
+            had = len(clients.complete)
+            wait_for(lambda: len(clients.complete) > had)
+        time.sleep(rng.uniform(0.05, 1.5))
         os.kill(w.server.pid, signal.SIGKILL)
         w.server.wait()
         w.start()
