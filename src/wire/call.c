@@ -9,7 +9,7 @@ str role_name(enum role r)
 
 void reply_init(struct reply *r)
 {
-    *r = (struct reply){ .prompt_tokens = TOKENS_UNKNOWN, .completion_tokens = TOKENS_UNKNOWN, .cached_tokens = TOKENS_UNKNOWN,
+    *r = (struct reply){ .prompt_tokens = TOKENS_UNKNOWN, .completion_tokens = TOKENS_UNKNOWN, .cached_tokens = TOKENS_UNKNOWN, .cache_write_tokens = TOKENS_UNKNOWN,
                          .reasoning_tokens = TOKENS_UNKNOWN };
 }
 

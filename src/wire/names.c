@@ -1,8 +1,8 @@
 /* wire/names.c: each set of words as one table. */
 #include "wire/names.h"
 
-static const str dialects[] = { S("openai"), S("anthropic"), S("ollama") };
-static const str ops[] = { S(""), S("chat"), S("text_completion"), S("embeddings"), S("models") };
+static const str dialects[] = { S("openai"), S("anthropic"), S("ollama"), S("openai-responses") };
+static const str ops[] = { S(""), S("chat"), S("text_completion"), S("embeddings"), S("models"), S("count_tokens") };
 static const str zones[] = { S("machine"), S("private"), S("cloud") };
 static const str risks[] = { S("low"), S("medium"), S("high") };
 static const str classes[] = { S("public"), S("internal"), S("private") };

@@ -1,0 +1,35 @@
+/* wire/openai_chat.h: OpenAI's chat completions to and from the middle (wire/chat.h, wire/delta.h), and completions. Includes: core, wire. Pure.
+ *
+ * wire/openai.h forwards bytes where both sides speak it; this is for when only one does. Source: as there, and the extensions of vLLM
+ * (top_k, min_p, reasoning_content), llama-server and OpenRouter (reasoning). */
+#ifndef HEARTH_WIRE_OPENAI_CHAT_H
+#define HEARTH_WIRE_OPENAI_CHAT_H
+
+#include "wire/chat.h"
+#include "wire/delta.h"
+#include "wire/openai.h"
+
+enum err openai_to_chat(struct arena *a, const struct call *c, struct chat *out, struct wire_error *why);
+/* `plain`: an upstream of which only OpenAI's own fields are known (top_k and min_p are dropped). A stream asks for usage. */
+enum err openai_from_chat(struct arena *a, struct chat *c, str model_id, bool plain, struct buf *out, struct wire_error *why);
+
+struct openai_reader { bool begun; int64_t tools[8]; uint8_t finished; };        /* one stream; zeroed before its first event */
+enum wire_event openai_read_deltas(struct openai_reader *s, struct arena *a, struct arena *scratch, str data, struct reply *r, const struct delta_sink *sink);
+enum err openai_read_reply_deltas(struct arena *a, struct arena *scratch, str body, struct reply *r, const struct delta_sink *sink);
+
+struct openai_chat_writer {
+    str id, model, fingerprint;         /* "chatcmpl-…" */
+    int64_t created;
+    bool include_usage, is_chat;
+    bool role_given[8];                 /* state, by choice */
+};
+enum err openai_write_chat_delta(struct openai_chat_writer *w, struct buf *b, const struct reply *r, const struct delta *d);     /* [DONE] with DELTA_END */
+enum err openai_write_chat_reply(struct buf *b, const struct openai_chat_writer *w, const struct reply *r, const struct answer *answer);
+
+/* ---- embeddings ---- */
+/* input: a string, a list of strings, or token lists (which only a forward can carry). encoding_format float or base64. */
+struct embedding_ask { str *texts; size_t n; bool base64; int64_t dimensions; };  /* dimensions: PARAM_UNSET */
+enum err openai_decode_embedding(struct arena *a, str body, struct call *out, struct embedding_ask *ask, struct wire_error *why);
+enum err openai_write_embeddings(struct buf *b, str model, const float *const *vectors, size_t n, size_t dim, bool base64, int64_t prompt_tokens);
+
+#endif
