@@ -58,7 +58,7 @@ const struct task *policy_task(const struct policy *p, str name);
 bool provider_holds_private(const struct provider *v);
 
 /* A contradiction that must refuse the configuration: a private task with a model in the cloud zone or in a zone that
- * is only derived. The sentence names the task and the model; empty: none. */
+ * is only derived. ERR_PRIVATE, and the sentence names the task and the model. */
 enum err policy_check(struct arena *a, const struct policy *p, str *why);
 
 #endif

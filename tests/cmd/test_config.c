@@ -1,0 +1,215 @@
+/* Configurations: what a mistake is called and where, and that what is in force reads back as itself. */
+#include "cmd/config.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+/* ---- an environment of our own ---- */
+
+static const char *var(void *ctx, const char *name)
+{
+    (void)ctx;
+    if (strcmp(name, "KEY") == 0)
+        return "sk-secret";
+    if (strcmp(name, "EMPTY") == 0)
+        return "";
+    return strcmp(name, "HOME") == 0 ? "/home/u" : NULL;
+}
+
+static enum err no_read(void *ctx, struct arena *a, const char *path, size_t max, str *bytes, unsigned *mode)
+{
+    (void)ctx, (void)a, (void)path, (void)max, (void)bytes, (void)mode;
+    return ERR_NOTFOUND;
+}
+
+static bool is_file(void *ctx, const char *path)
+{
+    (void)ctx;
+    return strstr(path, "missing") == NULL;
+}
+
+static enum err list(void *ctx, struct arena *a, const char *path, str **names, size_t *n)
+{
+    (void)path;
+    if (!ctx)
+        return ERR_NOTFOUND;
+    *names = arena_new(a, str, 3);
+    (*names)[0] = S("Tiny-Q4.gguf");
+    (*names)[1] = S("notes.txt");
+    (*names)[2] = S("it's.gguf");       /* a quote: discovery leaves it out */
+    *n = 3;
+    return ERR_OK;
+}
+
+static enum err no_get(void *ctx, struct arena *a, uint16_t port, const char *path, str *body)
+{
+    (void)ctx, (void)a, (void)port, (void)path, (void)body;
+    return ERR_NOTFOUND;
+}
+
+static struct config_env env(void *ctx)
+{
+    return (struct config_env){ .ctx = ctx, .cwd = "/work", .cores = 2, .var = var, .read = no_read, .is_file = is_file, .list = list, .get = no_get };
+}
+
+/* ---- mistakes ---- */
+
+#define ONE "models: { m: { file: m.gguf } }\n"
+
+static const struct { const char *text, *errors; } wrong[] = {
+    { ONE "lisen: 127.0.0.1:1\n", "c.yaml:2:1: there is no option lisen here (did you mean listen?)\n" },
+    { ONE "listen: here\n", NULL },
+    { ONE "listen: 0.0.0.0:8420\n", "c.yaml: listen: 0.0.0.0:8420 is not a loopback address; others need keys, which come later\n" },
+    { ONE "ledger: { path: a, path: b }\n", "c.yaml:2:20: the key 'path' stands twice (first at 2:11)\n" },
+    { "models: { m: { file: missing.gguf } }\n", "c.yaml:1:11: model m: there is no file /etc/missing.gguf\n" },
+    { "models: { m: { provider: p } }\n", "c.yaml:1:11: model m: there is no provider p\n" },
+    { "providers: { p: { api: openai, key: plain } }\nmodels: { m: { provider: p } }\n", NULL },
+    { "providers: { p: { api: openai, key: '${NOBODY}' } }\nmodels: { m: { provider: p } }\n", "c.yaml:1:37: the environment has no NOBODY\n" },
+    { "providers: { p: { api: telepathy } }\n", NULL },
+    { "providers: { p: { api: vllm } }\n", "c.yaml:1:14: provider p needs a url\n" },
+    { "providers: { p: { api: openai, zone: cloud } }\nmodels: { m: { provider: p } }\ntasks: { t: { model: m, data: private } }\n", NULL },
+    { "providers: { p: { api: openai, url: 'http://127.0.0.1:1/v1' } }\nmodels: { m: { provider: p } }\ntasks: { t: { model: m, data: private } }\n", NULL },
+    { ONE "tasks: { t: { } }\n", "c.yaml:2:10: task t needs either model, or reference (and candidate)\n" },
+    { ONE "tasks: { t: { model: n } }\n", NULL },
+    { ONE "default: n\n", NULL },
+    { ONE "ledger: { queue_items: many }\n", NULL },
+    { ONE "ledger: { retain_bodies: -3d }\n", NULL },
+    { ONE "a: &x b\n", NULL },
+    { ONE "a: [\n", NULL },
+    { ONE "\tlisten: x\n", NULL },
+    { ONE "listen: \"\xFF\"\n", "c.yaml:2:10: this is not UTF-8\n" },
+    { "- a\n- b\n", "c.yaml:1:1: the configuration must be a map of options\n" },
+};
+
+static void a_mistake_is_named_with_its_place(void **state)
+{
+    int bad = 0;
+    (void)state;
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        struct config_env e = env(NULL);
+        struct config *c = NULL;
+        struct buf errors = { .max = 1 << 16 };
+        struct arena a;
+        arena_init(&a, CONFIG_ARENA);
+        assert_int_equal(config_load_text(&a, str_of(wrong[i].text), "/etc/c.yaml", &e, &c, &errors), ERR_SYNTAX);
+        str got = buf_str(&errors);
+        bool right = wrong[i].errors ? str_ends(got, str_of(wrong[i].errors)) : str_find(got, S("c.yaml:")) < got.n && got.p[got.n - 1] == '\n';
+        bad += !right;
+        if (!right)
+            print_message("%s\ngot:  %.*swant: %s", wrong[i].text, STR_ARG(got), wrong[i].errors ? wrong[i].errors : "a line with its place");
+        assert_true(str_find(got, S("sk-secret")) == got.n);
+        buf_free(&errors);
+        arena_free(&a);
+    }
+    assert_int_equal(bad, 0);
+}
+
+static void many_mistakes_are_told_at_once_and_counted_past_the_limit(void **state)
+{
+    struct config_env e = env(NULL);
+    struct config *c = NULL;
+    struct buf errors = { .max = 1 << 16 }, text = { .max = 1 << 16 };
+    struct arena a;
+    size_t lines = 0;
+    (void)state;
+    arena_init(&a, CONFIG_ARENA);
+    for (int i = 0; i < 3 * CONFIG_ERRORS; i++)
+        assert_int_equal(buf_printf(&text, "wrong%d: 1\n", i), ERR_OK);
+    assert_int_equal(config_load_text(&a, buf_str(&text), "/etc/c.yaml", &e, &c, &errors), ERR_SYNTAX);
+    for (size_t i = 0; i < errors.n; i++)
+        lines += errors.p[i] == '\n';
+    assert_in_range(lines, CONFIG_ERRORS, CONFIG_ERRORS + 1);
+    buf_free(&errors);
+    buf_free(&text);
+    arena_free(&a);
+}
+
+/* ---- good ones ---- */
+
+static const char *const good[] = {
+    ONE,
+    "models: { m: { file: /abs/m.gguf, threads: 2, slots: 4, context: 2048, price: { input: 0.1, output: 0.2 } } }\nlisten: '[::1]:9000'\n",
+    "providers:\n  cloud: { api: openai, key: '${KEY}' }\n  lab: { api: vllm, url: http://lab:8000, zone: private }\n"
+    "models:\n  a: { provider: cloud, id: gpt-x }\n  b: { provider: lab }\n  c: { file: c.gguf }\n"
+    "tasks:\n  plan: { model: a, risk: high }\n  docs: { reference: b, candidate: c, data: private, risk: low }\nguard: { cloud: off }\ndefault: b\n",
+    "models: { m: { file: \"a\\nb.gguf\" } }\nledger: { path: '${EMPTY:-x}/l.db', retain_bodies: 90d }\nlog: { format: json }\n",
+};
+
+static void what_is_in_force_reads_back_as_itself(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        struct config_env e = env(NULL);
+        struct config *c = NULL, *again = NULL;
+        struct buf errors = { .max = 1 << 16 };
+        struct arena a;
+        arena_init(&a, CONFIG_ARENA);
+        enum err x = config_load_text(&a, str_of(good[i]), "/etc/c.yaml", &e, &c, &errors);
+        if (x)
+            fail_msg("%s\n%.*s", good[i], STR_ARG(buf_str(&errors)));
+        assert_int_equal(config_load_text(&a, c->text, "/etc/c.yaml", &e, &again, &errors), ERR_OK);
+        assert_true(str_eq(c->text, again->text) && str_eq(c->json, again->json) && digest_eq(&c->policy.hash, &again->policy.hash));
+        assert_true(str_find(c->text, S("sk-secret")) == c->text.n && str_find(c->json, S("sk-secret")) == c->json.n);
+        buf_free(&errors);
+        arena_free(&a);
+    }
+}
+
+static void zones_keys_and_names_are_as_written_or_safely_guessed(void **state)
+{
+    struct config_env e = env(NULL);
+    struct config *c = NULL;
+    struct buf errors = { .max = 1 << 16 };
+    struct arena a;
+    (void)state;
+    arena_init(&a, CONFIG_ARENA);
+    assert_int_equal(config_load_text(&a, str_of(good[2]), "/etc/c.yaml", &e, &c, &errors), ERR_OK);
+    const struct policy *p = &c->policy;
+    const struct model *cloud = policy_model(p, S("a")), *lab = policy_model(p, S("b")), *here = policy_model(p, S("c"));
+    assert_int_equal(cloud->provider->zone, ZONE_CLOUD);        /* not written: the careful guess */
+    assert_false(cloud->provider->zone_written);
+    assert_true(str_eq(cloud->provider->key, S("sk-secret")));
+    assert_int_equal(lab->provider->zone, ZONE_PRIVATE);
+    assert_true(str_eq(lab->provider->url, S("http://lab:8000/v1")));
+    assert_int_equal(here->provider->api, API_EMBEDDED);
+    assert_true(str_eq(here->file, S("/etc/c.gguf")));
+    assert_true(p->cloud_without_guard && p->default_model == lab);
+    assert_int_equal(policy_task(p, S("docs"))->data, DATA_PRIVATE);
+    buf_free(&errors);
+    arena_free(&a);
+}
+
+static void without_a_file_the_models_of_the_folder_are_served(void **state)
+{
+    int yes = 1;
+    struct config_env e = env(&yes);
+    struct config *c = NULL;
+    struct buf errors = { .max = 1 << 16 };
+    struct arena a;
+    (void)state;
+    arena_init(&a, CONFIG_ARENA);
+    assert_int_equal(config_load(&a, NULL, &e, &c, &errors), ERR_OK);
+    assert_int_equal(c->path.n, 0);
+    assert_int_equal(c->policy.n_models, 1);
+    assert_true(str_eq(c->policy.models[0].name, S("tiny-q4")));
+    assert_true(c->policy.default_model == &c->policy.models[0]);
+    assert_int_equal(config_load(&a, "gone.yaml", &e, &c, &errors), ERR_NOTFOUND);
+    assert_true(str_eq(buf_str(&errors), S("gone.yaml: there is no such file\n")));
+    buf_free(&errors);
+    arena_free(&a);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_mistake_is_named_with_its_place),
+        cmocka_unit_test(many_mistakes_are_told_at_once_and_counted_past_the_limit),
+        cmocka_unit_test(what_is_in_force_reads_back_as_itself),
+        cmocka_unit_test(zones_keys_and_names_are_as_written_or_safely_guessed),
+        cmocka_unit_test(without_a_file_the_models_of_the_folder_are_served),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
