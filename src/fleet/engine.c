@@ -182,7 +182,10 @@ static void engine_on_exit(struct io_child *c, int status, int signum)
         engine_log_reason(e, why, sizeof why);
     if (e->state != ENGINE_STOPPING) {
         engine_note(e, refused ? "engine_refused" : "engine_crash", why);
+        /* One that had loaded can work: it is paced, but only one that never gets so far makes calls fail that it was not serving. */
         e->failures = e->ready_ms && now - e->ready_ms > STABLE_MS ? 1 : e->failures + 1;
+        if (e->ready_ms && e->failures >= CRASH_LOOP)
+            e->failures = CRASH_LOOP - 1;
         int64_t pause = e->failures == 1 ? 0 : 125LL << (e->failures < 9 ? e->failures : 9);
         pthread_mutex_lock(&e->fleet->lock);
         e->pause_until_ms = now + (refused ? FAILED_MS : pause < PAUSE_MAX_MS ? pause : PAUSE_MAX_MS);
