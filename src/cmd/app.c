@@ -264,8 +264,8 @@ int app_start(struct app *a, struct app_config *k, bool listen, bool *busy)
 
 void app_reload(struct app *a, struct cmd *c)
 {
-    struct app_config *k;
-    if (app_load(c, true, &k) != EXIT_DONE) {
+    struct app_config *k = NULL;
+    if (app_load(c, true, &k) != EXIT_DONE || !k) {
         log_error("config_kept", LOG_C("why", "the new one has mistakes; the old one stays in force"));
         return;
     }

@@ -3,6 +3,7 @@
  * which a plain scalar may hold anywhere; the tree's texts have them changed back. Columns count characters, so places stay right. */
 #include "cmd/config_yaml.h"
 
+#include <assert.h>
 #include <yaml.h>
 
 #define OPEN  "\xEE\x80\x80"                /* U+E000 for the brace after a dollar */
@@ -199,6 +200,7 @@ static enum err check_duplicates(struct builder *b, const struct yaml_node *map)
 {
     struct arena *a = b->a;
     size_t n = 0;
+    assert(map);
     if (map->n < 2)
         return ERR_OK;
     const struct yaml_node **sorted = arena_alloc(a, map->n * sizeof *sorted, _Alignof(struct yaml_node *));
@@ -222,6 +224,7 @@ static enum err attach(struct builder *b, struct yaml_node *n)
         b->root = n;
         return ERR_OK;
     }
+    assert(f->node);
     if (f->node->kind == YAML_MAP && !f->have_key) {
         if (n->kind != YAML_SCALAR) {
             yaml_complain(b->report, n->at, "a key must be a word");

@@ -108,7 +108,7 @@ bool hex_decode(str s, uint8_t *out, size_t n)
         if (nibble(s.p[i]) < 0)
             return false;
     for (size_t i = 0; i < n; i++)
-        out[i] = (uint8_t)(nibble(s.p[2 * i]) << 4 | nibble(s.p[2 * i + 1]));
+        out[i] = (uint8_t)((unsigned)nibble(s.p[2 * i]) << 4 | (unsigned)nibble(s.p[2 * i + 1]));
     return true;
 }
 

@@ -542,7 +542,7 @@ bool json_f64(json v, double *out)
 {
     char text[64];
     str s = json_span(v);
-    if (json_type(v) != JSON_NUMBER)
+    if (json_type(v) != JSON_NUMBER || !s.p)
         return false;
     char *copy = s.n < sizeof text ? text : malloc(s.n + 1);
     if (!copy)

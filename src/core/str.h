@@ -19,6 +19,7 @@ typedef struct { const char *p; size_t n; } str;
 static inline str str_of(const char *c) { return c ? (str){ c, strlen(c) } : STR_NONE; }
 static inline str str_slice(const char *p, size_t n) { return (str){ p, n }; }
 static inline str str_skip(str s, size_t n) { return n >= s.n ? (str){ s.p ? s.p + s.n : s.p, 0 } : (str){ s.p + n, s.n - n }; }
+/* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): no slice has bytes and no address */
 static inline bool str_eq(str a, str b) { return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0); }
 static inline bool str_starts(str s, str prefix) { return s.n >= prefix.n && str_eq((str){ s.p, prefix.n }, prefix); }
 static inline bool str_ends(str s, str suffix)

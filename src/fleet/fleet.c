@@ -92,9 +92,10 @@ static void fleet_sweep(const struct fleet *f)
     DIR *d = opendir(f->run_dir);
     const struct dirent *x;
     while (d && (x = readdir(d))) {
-        int pid = 0, end = 0;
-        unsigned id = 0;
-        if (sscanf(x->d_name, FLEET_SOCKET "%n", &pid, &id, &end) == 2 && end > 0 && !x->d_name[end] && pid > 0 && kill(pid, 0) != 0 && errno == ESRCH)
+        str pid, id;
+        uint64_t number;
+        if (str_cut(str_of(x->d_name), '-', &pid, &id) && str_starts(pid, S("e")) && str_ends(id, S(".sock")) && str_u64(str_skip(pid, 1), &number) &&
+            number > 0 && number <= INT32_MAX && kill((pid_t)number, 0) != 0 && errno == ESRCH)
             (void)unlinkat(dirfd(d), x->d_name, 0);
     }
     if (d)

@@ -58,7 +58,7 @@ static bool is_private4(uint32_t a, bool only_loopback)
 /* Was an address reached that the zone allows? What a name resolves to is nobody's promise. */
 static bool is_near(int fd, bool only_loopback)
 {
-    union { struct sockaddr any; struct sockaddr_in v4; struct sockaddr_in6 v6; } u;
+    union { struct sockaddr any; struct sockaddr_in v4; struct sockaddr_in6 v6; } u = { .any.sa_family = AF_UNSPEC };
     socklen_t n = sizeof u;
     if (getpeername(fd, &u.any, &n))
         return false;

@@ -125,7 +125,7 @@ enum err io_listen(const struct io_addr *a, int backlog, int *fd)
 
 enum err io_bound_port(int fd, uint16_t *port)
 {
-    union address u;
+    union address u = { .any.sa_family = AF_UNSPEC };
     socklen_t n = sizeof u;
     if (getsockname(fd, &u.any, &n))
         return ERR_IO;
@@ -175,7 +175,7 @@ enum err io_peer_uid(int unix_fd, uid_t *uid)
 
 void io_peer_text(int fd, char out[64])
 {
-    union address u;
+    union address u = { .any.sa_family = AF_UNSPEC };
     socklen_t n = sizeof u;
     uid_t uid;
     memcpy(out, "?", 2);

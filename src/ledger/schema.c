@@ -82,11 +82,12 @@ enum err store_migrate(sqlite3 *db, const char *path, char why[256])
         snprintf(why, 256, "the ledger %.150s was written by a newer hearth (schema %lld, this one knows %d)", path, (long long)version, VERSION);
         return ERR_STORE;
     }
-    if ((version > 0 || pragma(db, "SELECT count(*) FROM sqlite_schema") > 0) && id != LEDGER_APPLICATION_ID) {
+    if (version < 0 || ((version > 0 || pragma(db, "SELECT count(*) FROM sqlite_schema") > 0) && id != LEDGER_APPLICATION_ID)) {
         snprintf(why, 256, "%.200s is a database, but not a ledger of hearth", path);
         return ERR_STORE;
     }
-    if (version > 0 && version < VERSION && back_up(db, path, version, why) != ERR_OK)
+    if (version > 0 && version < VERSION && /* NOLINT(misc-redundant-expression): there is one version yet */
+        back_up(db, path, version, why) != ERR_OK)
         return ERR_STORE;
     for (int64_t v = version; v < VERSION; v++) {
         char set[96];
