@@ -97,8 +97,8 @@ void json_put_raw(struct json_out *o, str json_text)
 
 void json_put_i64(struct json_out *o, int64_t v)
 {
-    char text[24];
-    json_put_raw(o, (str){ text, (size_t)snprintf(text, sizeof text, "%lld", (long long)v) });
+    char text[STR_I64];
+    json_put_raw(o, str_from_i64(v, text));
 }
 
 /* The shortest of 15, 16 and 17 digits that reads back as the same number: 17 always do (IEEE 754, 5.12.2). */

@@ -5,11 +5,11 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
 
-static void fill_system(struct rng *r, void *p, size_t n)
+static void draw(void *p, size_t n)
 {
-    (void)r;
     char *at = p;
     while (n) {
         ssize_t got = getrandom(at, n < 256 ? n : 256, 0);
@@ -20,6 +20,26 @@ static void fill_system(struct rng *r, void *p, size_t n)
         at += got;
         n -= (size_t)got;
     }
+}
+
+/* A system call for each salt and id costs more than making them: small wishes come from a supply of the thread's own. What is
+ * handed out is wiped here, so that nothing given away can be read again. */
+static void fill_system(struct rng *r, void *p, size_t n)
+{
+    static _Thread_local uint8_t supply[512];
+    static _Thread_local size_t left;
+    (void)r;
+    if (n > 64) {
+        draw(p, n);
+        return;
+    }
+    if (left < n) {
+        draw(supply, sizeof supply);
+        left = sizeof supply;
+    }
+    left -= n;
+    memcpy(p, supply + left, n);
+    explicit_bzero(supply + left, n);
 }
 
 static uint64_t splitmix(uint64_t *state)

@@ -153,3 +153,15 @@ size_t str_utf8_whole(str s)
     }
     return s.n;
 }
+
+str str_from_i64(int64_t v, char text[STR_I64])
+{
+    char *end = text + STR_I64, *at = end;
+    uint64_t left = v < 0 ? -(uint64_t)v : (uint64_t)v;
+    do
+        *--at = (char)('0' + left % 10);
+    while (left /= 10);
+    if (v < 0)
+        *--at = '-';
+    return (str){ at, (size_t)(end - at) };
+}

@@ -41,6 +41,8 @@ bool str_cut(str s, char sep, str *head, str *tail);
 /* The whole slice as a decimal number, no sign for u64, no spaces, no overflow: else false and *out untouched. */
 bool str_u64(str s, uint64_t *out);
 bool str_i64(str s, int64_t *out);
+enum { STR_I64 = 20 };                              /* "-9223372036854775808" */
+str str_from_i64(int64_t v, char text[STR_I64]);    /* in decimal; lies in `text`, without NUL */
 
 /* Valid UTF-8 (RFC 3629: no overlong form, no surrogate, nothing above U+10FFFF)? */
 bool str_is_utf8(str s);

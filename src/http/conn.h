@@ -36,6 +36,7 @@ struct http_conn {
     struct http_chunks chunks;
     struct http_req *req;               /* in BODY and BUSY */
     size_t lingered;
+    char peer[64];                      /* empty: not asked for yet */
 };
 
 struct http_req {

@@ -99,8 +99,11 @@ void http_req_release(struct http_req *r)
 
 const char *http_req_peer(struct http_req *r)
 {
-    if (!r->peer[0] && r->conn)
-        io_peer_text(r->conn->fd, r->peer);
+    if (!r->peer[0] && r->conn) {       /* the connection's does not change: one system call for all its requests */
+        if (!r->conn->peer[0])
+            io_peer_text(r->conn->fd, r->conn->peer);
+        memcpy(r->peer, r->conn->peer, sizeof r->peer);
+    }
     return r->peer;
 }
 

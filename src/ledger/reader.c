@@ -285,7 +285,7 @@ static void audit_row(struct audit *t, const struct ledger_seen *s)
     if (s->seq != t->seq + 1) {
         snprintf(what, sizeof what, "row %lld is missing", (long long)t->seq + 1);
         found(t, s->seq, what);
-    } else if (row_hash(&t->scratch, s, &t->head, &want) != ERR_OK || !digest_eq(&want, &s->hash)) {
+    } else if (row_hash(t->sha, &t->scratch, s, &t->head, &want) != ERR_OK || !digest_eq(&want, &s->hash)) {
         found(t, s->seq, "its hash does not follow from its contents and the row before it");
     }
     t->seq = s->seq;

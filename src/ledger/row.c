@@ -12,7 +12,7 @@
 #define KIND_D 'D'
 
 const struct row_field row_fields[] = {
-#define X(type, name, otel, help) { #name, KIND_##type, offsetof(struct ledger_row, name), otel, help },
+#define X(type, name, otel, help) { #name, KIND_##type, offsetof(struct ledger_row, name), otel, help, { ",\"" #name "\":", sizeof #name + 3 } },
     ROW_FIELDS(X)
 #undef X
 };
@@ -107,49 +107,66 @@ void row_read(sqlite3_stmt *q, struct ledger_seen *out)
     }
 }
 
-static void put_hex(struct json_out *o, const struct digest *d)
+static enum err put_hex(struct buf *b, const struct digest *d)
 {
-    char hex[HEX_DIGEST];
-    hex_encode(d->b, sizeof d->b, hex);
-    json_put_str(o, (str){ hex, sizeof hex });
+    char hex[HEX_DIGEST + 2];
+    hex[0] = hex[HEX_DIGEST + 1] = '"';
+    hex_encode(d->b, sizeof d->b, hex + 1);
+    return buf_put(b, (str){ hex, sizeof hex });
 }
 
+static enum err put_text(struct buf *b, str text)
+{
+    enum err e = buf_putc(b, '"');
+    if (!e)
+        e = json_escape(b, text);
+    return e ? e : buf_putc(b, '"');
+}
+
+static enum err put_field(struct buf *b, const struct ledger_row *row, const struct row_field *f)
+{
+    char number[STR_I64];
+    struct json_out o;
+    enum err e = buf_put(b, f->key);
+    if (e)
+        return e;
+    switch (f->type) {
+    case 'I': return buf_put(b, str_from_i64(*(int64_t *)at(row, f), number));
+    case 'T': return put_text(b, *(str *)at(row, f));
+    case 'D': return put_hex(b, *(const struct digest **)at(row, f));
+    default:
+        json_out_init(&o, b);
+        json_put_f64(&o, *(double *)at(row, f));
+        return o.err;
+    }
+}
+
+/* Two of these are made for every call, so the keys are ready with their commas and quotes. */
 enum err ledger_canonical(struct buf *b, const struct ledger_seen *row)
 {
-    struct json_out o;
-    json_out_init(&o, b);
-    json_open(&o, '{');
-    json_put_key(&o, S("seq"));
-    json_put_i64(&o, row->seq);
-    json_put_key(&o, S("schema"));
-    json_put_i64(&o, row->schema);
-    json_put_key(&o, S("kind"));
-    json_put_str(&o, str_of(row_kind_name(row->row.kind)));
-    for (size_t i = 0; i < row_n_fields; i++) {
-        const struct row_field *f = &row_fields[i];
-        if (is_null(&row->row, f))
-            continue;
-        json_put_key(&o, str_of(f->name));
-        switch (f->type) {
-        case 'I': json_put_i64(&o, *(int64_t *)at(&row->row, f)); break;
-        case 'F': json_put_f64(&o, *(double *)at(&row->row, f)); break;
-        case 'T': json_put_str(&o, *(str *)at(&row->row, f)); break;
-        default:  put_hex(&o, *(const struct digest **)at(&row->row, f)); break;
-        }
-    }
-    json_close(&o, '}');
-    return o.err;
+    char n[2][STR_I64];
+    str seq = str_from_i64(row->seq, n[0]), schema = str_from_i64(row->schema, n[1]), kind = str_of(row_kind_name(row->row.kind));
+    const str head[] = { S("{\"seq\":"), seq, S(",\"schema\":"), schema, S(",\"kind\":\""), kind, S("\"") };
+    enum err e = ERR_OK;
+    for (size_t i = 0; i < sizeof head / sizeof *head && !e; i++)
+        e = buf_put(b, head[i]);
+    for (size_t i = 0; i < row_n_fields && !e; i++)
+        if (!is_null(&row->row, &row_fields[i]))
+            e = put_field(b, &row->row, &row_fields[i]);
+    return e ? e : buf_putc(b, '}');
 }
 
-enum err row_hash(struct buf *b, const struct ledger_seen *row, const struct digest *previous, struct digest *out)
+enum err row_hash(struct sha256 *h, struct buf *b, const struct ledger_seen *row, const struct digest *previous, struct digest *out)
 {
     buf_clear(b);
-    enum err e = buf_put(b, (str){ (const char *)previous->b, sizeof previous->b });
-    if (!e)
-        e = ledger_canonical(b, row);
-    if (!e)
-        *out = sha256_of(buf_str(b));
-    return e;
+    enum err e = ledger_canonical(b, row);
+    if (e)
+        return e;
+    sha256_begin(h);
+    sha256_add(h, (str){ (const char *)previous->b, sizeof previous->b });
+    sha256_add(h, buf_str(b));
+    *out = sha256_end(h);
+    return ERR_OK;
 }
 
 struct digest body_hash(struct sha256 *h, const struct seal_key *key, const uint8_t salt[SALT], const str *slices, size_t n)

@@ -126,7 +126,7 @@ struct ledger_row {
 void row_init(struct ledger_row *r, enum row_kind kind);        /* every field NULL */
 const char *row_kind_name(enum row_kind k);                     /* "intent", "end", "score", "decision", "event" */
 
-struct row_field { const char *name; char type; size_t offset; const char *otel, *help; };
+struct row_field { const char *name; char type; size_t offset; const char *otel, *help; str key; /* as the canonical form has it: ,"name": */ };
 extern const struct row_field row_fields[];
 extern const size_t row_n_fields;
 

@@ -27,7 +27,7 @@ enum { VERSION = sizeof migrations / sizeof *migrations };
 
 enum err store_exec(sqlite3 *db, const char *sql) { return sqlite3_exec(db, sql, NULL, NULL, NULL) == SQLITE_OK ? ERR_OK : ERR_STORE; }
 
-static int64_t pragma(sqlite3 *db, const char *sql)
+int64_t store_int(sqlite3 *db, const char *sql)
 {
     sqlite3_stmt *q = NULL;
     int64_t v = -1;
@@ -45,7 +45,7 @@ enum err store_open_db(const char *path, const char *vfs, int flags, sqlite3 **o
         sqlite3_busy_timeout(db, 5000);
         sqlite3_extended_result_codes(db, 1);
         /* Reads something, so that a file that is none, or cannot be read, is found here. */
-        if (pragma(db, "PRAGMA schema_version") < 0)
+        if (store_int(db, "PRAGMA schema_version") < 0)
             rc = sqlite3_errcode(db);
     }
     if (rc != SQLITE_OK) {
@@ -77,12 +77,12 @@ static enum err back_up(sqlite3 *db, const char *path, int64_t version, char why
 
 enum err store_migrate(sqlite3 *db, const char *path, char why[256])
 {
-    int64_t version = pragma(db, "PRAGMA user_version"), id = pragma(db, "PRAGMA application_id");
+    int64_t version = store_int(db, "PRAGMA user_version"), id = store_int(db, "PRAGMA application_id");
     if (version > VERSION) {
         snprintf(why, 256, "the ledger %.150s was written by a newer hearth (schema %lld, this one knows %d)", path, (long long)version, VERSION);
         return ERR_STORE;
     }
-    if (version < 0 || ((version > 0 || pragma(db, "SELECT count(*) FROM sqlite_schema") > 0) && id != LEDGER_APPLICATION_ID)) {
+    if (version < 0 || ((version > 0 || store_int(db, "SELECT count(*) FROM sqlite_schema") > 0) && id != LEDGER_APPLICATION_ID)) {
         snprintf(why, 256, "%.200s is a database, but not a ledger of hearth", path);
         return ERR_STORE;
     }

@@ -18,6 +18,7 @@ enum body_kind { BODY_PLAIN, BODY_SEALED };
 enum err store_open_db(const char *path, const char *vfs, int flags, sqlite3 **out, char why[256]);
 enum err store_migrate(sqlite3 *db, const char *path, char why[256]);
 enum err store_exec(sqlite3 *db, const char *sql);
+int64_t store_int(sqlite3 *db, const char *sql);                                /* the first value of the first row; -1: none */
 enum err store_head(sqlite3 *db, int64_t *seq, struct digest *head);
 
 /* row.c */
@@ -26,7 +27,7 @@ void row_read(sqlite3_stmt *q, struct ledger_seen *out);                        
 extern const char row_columns[];                                                /* ", at_us, call_id, …" */
 
 /* SHA-256(previous || canonical form), the canonical form being left in `b`. */
-enum err row_hash(struct buf *b, const struct ledger_seen *row, const struct digest *previous, struct digest *out);
+enum err row_hash(struct sha256 *h, struct buf *b, const struct ledger_seen *row, const struct digest *previous, struct digest *out);
 /* What a row says of a body: salted, keyed when `key` is given. */
 struct digest body_hash(struct sha256 *h, const struct seal_key *key, const uint8_t salt[SALT], const str *slices, size_t n);
 
@@ -35,7 +36,7 @@ struct ledger {
     char path[4096], lock_path[4104], key_path[4104];
     int lock_fd;
     sqlite3 *db;
-    sqlite3_stmt *insert_row, *insert_body;
+    sqlite3_stmt *insert_row, *insert_body, *begin, *commit;
     struct queue queue;
     pthread_t writer, checkpointer;
     pthread_mutex_t lock;               /* known, stats, checkpoint's wish */
@@ -47,7 +48,8 @@ struct ledger {
     struct ledger_stats stats;
     /* the writer's own */
     struct ledger_stats own;
-    int64_t seq, wal_bytes, retention_ms;
+    int64_t seq, retention_ms;
+    int64_t page_size, wal_bytes;
     struct digest head;
     struct sha256 *sha;
     ZSTD_CCtx *zstd;

@@ -13,6 +13,7 @@
 
 enum { PROBE_MS = 500, RETENTION_EVERY_MS = 60000, ERASE_AT_ONCE = 500, ZSTD_LEVEL = 1 };
 
+
 void ledger_options_default(struct ledger_options *o, const char *path)
 {
     *o = (struct ledger_options){ .path = path, .keep_bodies = true, .keep_private = true, .retain_ms = INT64_C(90) * 86400000, .queue_items = 4096,
@@ -131,7 +132,7 @@ static enum err insert_row(struct ledger *l, const struct ledger_row *row)
 {
     struct ledger_seen s = { .seq = l->seq + 1, .schema = LEDGER_SCHEMA, .row = *row };
     struct digest hash;
-    enum err e = row_hash(&l->canonical, &s, &l->head, &hash);
+    enum err e = row_hash(l->sha, &l->canonical, &s, &l->head, &hash);
     if (e)
         return e;
     sqlite3_stmt *q = l->insert_row;
@@ -165,9 +166,10 @@ static void clean_texts(struct ledger *l, struct ledger_row *row)
 
 static enum err write_entry(struct ledger *l, struct ledger_entry *e)
 {
-    uint8_t salt[2][SALT];
+    uint8_t salt[2][SALT] = { 0 };
     struct digest request, upstream, response;
-    l->o.rng.fill(&l->o.rng, salt, sizeof salt);
+    if (e->request.n || e->upstream.n || e->response.n)
+        l->o.rng.fill(&l->o.rng, salt, sizeof salt);
     arena_reset(&l->arena);
     clean_texts(l, &e->row);
     enum err err = take_body(l, e, &e->request, salt[0], &request, &e->row.request_hash, &e->row.request_body);
@@ -217,9 +219,16 @@ static enum err note_outage(struct ledger *l)
     return insert_row(l, &row);
 }
 
+static enum err step(sqlite3_stmt *q)
+{
+    int rc = sqlite3_step(q);
+    sqlite3_reset(q);
+    return rc == SQLITE_DONE ? ERR_OK : ERR_STORE;
+}
+
 static enum err write_batch(struct ledger *l, struct queue_item *first)
 {
-    enum err e = store_exec(l->db, "BEGIN IMMEDIATE");
+    enum err e = step(l->begin);
     /* After a failure the chain is read again: a COMMIT that failed may still have happened. */
     if (!e && l->outage)
         e = store_head(l->db, &l->seq, &l->head);
@@ -228,7 +237,7 @@ static enum err write_batch(struct ledger *l, struct queue_item *first)
     for (struct queue_item *it = first; it && !e; it = it->next)
         e = write_entry(l, (struct ledger_entry *)it);
     if (!e)
-        e = store_exec(l->db, "COMMIT");
+        e = step(l->commit);
     if (e) {
         set_health(l, false);
         undo(l);
@@ -263,7 +272,7 @@ static int on_wal(void *ctx, sqlite3 *db, const char *name, int pages)
     (void)db;
     (void)name;
     struct ledger *l = ctx;
-    l->wal_bytes = (int64_t)pages * 4096;
+    l->wal_bytes = (int64_t)pages * l->page_size;
     return SQLITE_OK;
 }
 
@@ -274,6 +283,8 @@ static void after_batch(struct ledger *l)
         (void)sqlite3_wal_checkpoint_v2(l->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
         l->wal_bytes = 0;
     } else if (l->wal_bytes > (int64_t)l->o.wal_soft) {
+        /* One after the other while it is too long: only a checkpoint that caught up with the last commit lets the WAL begin again.
+         * Waiting for more pages between them was measured: a longer WAL, more time a call, and p99 of 14 ms instead of 1. */
         pthread_mutex_lock(&l->lock);
         l->want_checkpoint = true;
         pthread_mutex_unlock(&l->lock);
@@ -497,6 +508,8 @@ static enum err prepare(struct ledger *l, char why[256])
         n += (size_t)snprintf(sql + n, sizeof sql - n, ", ?%zu", i + 5);
     snprintf(sql + n, sizeof sql - n, ")");
     if (sqlite3_prepare_v3(l->db, sql, -1, SQLITE_PREPARE_PERSISTENT, &l->insert_row, NULL) != SQLITE_OK ||
+        sqlite3_prepare_v3(l->db, "BEGIN IMMEDIATE", -1, SQLITE_PREPARE_PERSISTENT, &l->begin, NULL) != SQLITE_OK ||
+        sqlite3_prepare_v3(l->db, "COMMIT", -1, SQLITE_PREPARE_PERSISTENT, &l->commit, NULL) != SQLITE_OK ||
         sqlite3_prepare_v3(l->db, "INSERT INTO body (kind, size, truncated, at_us, salt, data) VALUES (?1, ?2, ?3, ?4, ?5, ?6)", -1, SQLITE_PREPARE_PERSISTENT,
                            &l->insert_body, NULL) != SQLITE_OK) {
         snprintf(why, 256, "the ledger %.100s is damaged: %.100s", l->path, sqlite3_errmsg(l->db));
@@ -510,7 +523,7 @@ static enum err open_file(struct ledger *l, char why[256])
     mode_t before = umask(0077);
     enum err e = store_open_db(l->path, l->o.vfs, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, &l->db, why);
     if (!e) {
-        (void)store_exec(l->db, "PRAGMA auto_vacuum = INCREMENTAL");
+        (void)store_exec(l->db, "PRAGMA page_size = 8192; PRAGMA auto_vacuum = INCREMENTAL"); /* both only where the file is new */
         if (store_exec(l->db, "PRAGMA journal_mode = WAL") || store_exec(l->db, l->o.full_sync ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL")) {
             snprintf(why, 256, "the ledger %.100s cannot be written: %.100s", l->path, sqlite3_errmsg(l->db));
             e = ERR_STORE;
@@ -519,6 +532,7 @@ static enum err open_file(struct ledger *l, char why[256])
     }
     if (!e)
         e = store_migrate(l->db, l->path, why);
+    l->page_size = store_int(l->db, "PRAGMA page_size");
     umask(before);
     if (!e)
         e = prepare(l, why);
@@ -557,6 +571,8 @@ static void close_parts(struct ledger *l)
 {
     sqlite3_finalize(l->insert_row);
     sqlite3_finalize(l->insert_body);
+    sqlite3_finalize(l->begin);
+    sqlite3_finalize(l->commit);
     sqlite3_close(l->db);
     ZSTD_freeCCtx(l->zstd);
     sha256_free(l->sha);
