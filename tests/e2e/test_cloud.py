@@ -1,5 +1,7 @@
-"""A second real server, python -m llama_cpp.server, plays the cloud: what passes through, what is recorded, what is refused."""
-import http.client, json, subprocess, sys, time, unittest
+"""A second real server, python -m llama_cpp.server, plays the cloud: what passes through, what is recorded, what is refused.
+
+HEARTH_CLOUD_MODEL=FILE.gguf gives the cloud another model than the one here; `make test` does not load it."""
+import http.client, json, os, subprocess, sys, time, unittest
 
 import openai
 
@@ -12,7 +14,7 @@ class Cloud(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.up = free_port()
-        cls.peer = subprocess.Popen([sys.executable, "-m", "llama_cpp.server", "--model", str(MODEL), "--model_alias", "frontier", "--host", "127.0.0.1",
+        cls.peer = subprocess.Popen([sys.executable, "-m", "llama_cpp.server", "--model", os.environ.get("HEARTH_CLOUD_MODEL", str(MODEL)), "--model_alias", "frontier", "--host", "127.0.0.1",
                                      "--port", str(cls.up), "--n_threads", "1", "--n_ctx", "2048"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         cls.w = World({"providers": f"  sky: {{ api: openai, url: http://127.0.0.1:{cls.up}/v1, zone: cloud }}\n  near: {{ api: openai, url: http://127.0.0.1:{cls.up}/v1 }}\n"
                                     f"  gone: {{ api: openai, url: http://127.0.0.1:{free_port()}/v1, zone: machine }}",
