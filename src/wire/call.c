@@ -1,10 +1,18 @@
 /* wire/call.c: what every codec needs of calls and replies. */
 #include "wire/call.h"
 
+#include <math.h>
+
 str role_name(enum role r)
 {
     static const str names[] = { S("system"), S("user"), S("assistant"), S("tool") };
     return names[r];
+}
+
+void params_init(struct params *p)
+{
+    *p = (struct params){ .temperature = NAN, .top_p = NAN, .min_p = NAN, .frequency_penalty = NAN, .presence_penalty = NAN, .top_k = PARAM_UNSET,
+                          .max_tokens = PARAM_UNSET, .seed = PARAM_UNSET, .n = PARAM_UNSET, .logprobs = PARAM_UNSET };
 }
 
 void reply_init(struct reply *r)

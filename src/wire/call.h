@@ -26,6 +26,8 @@ struct params {
     size_t n_stop;
 };
 
+void params_init(struct params *p);     /* everything unset */
+
 struct call {
     enum dialect dialect;
     enum op op;

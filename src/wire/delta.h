@@ -54,8 +54,9 @@ enum wire_event {
 };
 
 /* ---- an answer put together, for clients that want it whole ---- */
+enum block_kind { BLOCK_TEXT, BLOCK_REFUSAL, BLOCK_THINKING, BLOCK_TOOL };
 struct answer_block {                   /* in the order in which they came */
-    enum { BLOCK_TEXT, BLOCK_REFUSAL, BLOCK_THINKING, BLOCK_TOOL } kind;
+    enum block_kind kind;
     struct buf text;                    /* TOOL: the arguments */
     str id, name, signature;            /* THINKING redacted: id holds the sealed text */
 };

@@ -15,7 +15,7 @@ enum err openai_decode(struct arena *a, enum op op, str body, struct call *out, 
 
 /* The body to send upstream, as slices of the original with these changes: `model` becomes model_id, fields whose name
  * begins with "hearth" are left out, and a stream asks for usage. Nothing else is touched. */
-#define OPENAI_MAX_SLICES 32
+#define OPENAI_MAX_SLICES 32           /* as many as any dialect needs */
 enum err openai_upstream_body(struct arena *a, const struct call *c, str model_id, str slices[OPENAI_MAX_SLICES], size_t *n);
 
 /* ---- what an upstream answers ---- */

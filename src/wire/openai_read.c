@@ -1,29 +1,16 @@
 /* wire/openai_read.c: what an upstream answers: whole replies, events of a stream, errors of any shape. */
 #include "wire/openai.h"
 
-/* A string member, copied to `a` the first time it is said. */
-static void note(struct arena *a, struct arena *scratch, json v, str *to)
-{
-    str text;
-    if (!to->n && json_text(scratch, v, &text) == ERR_OK && text.n)
-        *to = arena_str(a, text);
-}
-
-static void note_tokens(json v, int64_t *to)
-{
-    int64_t n;
-    if (json_i64(v, &n) && n >= 0)
-        *to = n;
-}
+#include "wire/codec.h"
 
 static void read_usage(json u, struct reply *r)
 {
     if (json_type(u) != JSON_OBJECT)
         return;
-    note_tokens(json_member(u, S("prompt_tokens")), &r->prompt_tokens);
-    note_tokens(json_member(u, S("completion_tokens")), &r->completion_tokens);
-    note_tokens(json_member(json_member(u, S("prompt_tokens_details")), S("cached_tokens")), &r->cached_tokens);
-    note_tokens(json_member(json_member(u, S("completion_tokens_details")), S("reasoning_tokens")), &r->reasoning_tokens);
+    codec_tokens(json_member(u, S("prompt_tokens")), &r->prompt_tokens);
+    codec_tokens(json_member(u, S("completion_tokens")), &r->completion_tokens);
+    codec_tokens(json_member(json_member(u, S("prompt_tokens_details")), S("cached_tokens")), &r->cached_tokens);
+    codec_tokens(json_member(json_member(u, S("completion_tokens_details")), S("reasoning_tokens")), &r->reasoning_tokens);
 }
 
 static bool has_text(json v) { return json_type(v) == JSON_STRING && json_span(v).n > 2; }
@@ -47,18 +34,18 @@ static bool read_choice(struct arena *a, struct arena *scratch, json choice, jso
     if (!has_text(why))                 /* some servers send "" for not yet */
         return false;
     r->ended |= bit;
-    note(a, scratch, why, &r->finish_reason);
+    codec_note(a, scratch, why, &r->finish_reason);
     return true;
 }
 
 static void read_common(struct arena *a, struct arena *scratch, json v, struct reply *r)
 {
     if (!r->id.n)
-        note(a, scratch, json_member(v, S("id")), &r->id);
+        codec_note(a, scratch, json_member(v, S("id")), &r->id);
     if (!r->model.n)
-        note(a, scratch, json_member(v, S("model")), &r->model);
+        codec_note(a, scratch, json_member(v, S("model")), &r->model);
     if (!r->fingerprint.n)
-        note(a, scratch, json_member(v, S("system_fingerprint")), &r->fingerprint);
+        codec_note(a, scratch, json_member(v, S("system_fingerprint")), &r->fingerprint);
 }
 
 /* What the SDKs take for an error: `if chunk.get("error")` in Python. */
@@ -72,16 +59,16 @@ static void read_error_value(struct arena *a, struct arena *scratch, json e, str
 {
     r->has_error = true;
     if (json_type(e) == JSON_STRING) {
-        note(a, scratch, e, &r->error_message);
+        codec_note(a, scratch, e, &r->error_message);
         return;
     }
-    note(a, scratch, json_member(e, S("message")), &r->error_message);
-    note(a, scratch, json_member(e, S("type")), &r->error_type);
+    codec_note(a, scratch, json_member(e, S("message")), &r->error_message);
+    codec_note(a, scratch, json_member(e, S("type")), &r->error_type);
     json code = json_member(e, S("code"));
     int64_t status = 0;
     if (json_type(code) == JSON_NUMBER && !r->error_code.n)
         r->error_code = arena_str(a, json_span(code));
-    note(a, scratch, code, &r->error_code);
+    codec_note(a, scratch, code, &r->error_code);
     if (!r->error_status && json_i64(code, &status) && status >= 400 && status <= 599)
         r->error_status = (int)status;  /* OpenRouter and vLLM put the HTTP status here */
 }
@@ -162,7 +149,7 @@ void openai_read_error(struct arena *a, struct arena *scratch, int status, str b
     json error = json_member(v, S("error"));
     read_error_value(a, scratch, is_truthy(error) ? error : v, r);
     json detail = json_member(v, S("detail"));
-    note(a, scratch, detail, &r->error_message);
+    codec_note(a, scratch, detail, &r->error_message);
     if (json_type(detail) == JSON_ARRAY)
-        note(a, scratch, json_member(json_first(detail), S("msg")), &r->error_message);
+        codec_note(a, scratch, json_member(json_first(detail), S("msg")), &r->error_message);
 }

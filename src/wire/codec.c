@@ -1,0 +1,122 @@
+/* wire/codec.c: reading bodies with clear complaints. */
+#include "wire/codec.h"
+
+#include <assert.h>
+
+enum err codec_bad(struct arena *a, struct wire_error *why, enum err e, const char *param, const char *what)
+{
+    str m = arena_printf(a, "%s: %s", param, what);
+    *why = (struct wire_error){ e, m.p ? m : str_of(what), arena_str(a, str_of(param)) };
+    return e;
+}
+
+enum err codec_number(struct arena *a, const struct codec_number *d, json v, struct params *p, struct wire_error *why)
+{
+    double real;
+    char text[96];
+    if (json_type(v) == JSON_NONE || json_type(v) == JSON_NULL)
+        return ERR_OK;
+    if (!json_f64(v, &real))
+        return codec_bad(a, why, ERR_SYNTAX, d->name, "must be a number");
+    if (real < d->low || real > d->high) {
+        snprintf(text, sizeof text, "must be from %g to %g", d->low, d->high);
+        return codec_bad(a, why, ERR_RANGE, d->name, text);
+    }
+    if (!d->integer)
+        *(double *)((char *)p + d->offset) = real;
+    else if (!json_i64(v, (int64_t *)((char *)p + d->offset)))
+        return codec_bad(a, why, ERR_SYNTAX, d->name, "must be an integer");
+    return ERR_OK;
+}
+
+enum err codec_stop(struct arena *a, json v, const char *name, struct params *p, struct wire_error *why)
+{
+    bool list = json_type(v) == JSON_ARRAY;
+    if (json_type(v) == JSON_NONE || json_type(v) == JSON_NULL)
+        return ERR_OK;
+    if (list && json_count(v) > CALL_MAX_STOP)
+        return codec_bad(a, why, ERR_RANGE, name, "at most 16 strings");
+    for (json s = list ? json_first(v) : v; json_type(s) != JSON_NONE; s = list ? json_next(s) : JSON_ABSENT) {
+        enum err e = json_text(a, s, &p->stop[p->n_stop]);
+        if (e == ERR_SYNTAX)
+            return codec_bad(a, why, ERR_SYNTAX, name, "must be a string or a list of strings");
+        if (e)
+            return e;
+        if (!p->stop[p->n_stop].n)
+            return codec_bad(a, why, ERR_RANGE, name, "an empty string would stop everything");
+        p->n_stop++;
+    }
+    return ERR_OK;
+}
+
+enum err codec_bool(struct arena *a, json v, const char *name, bool *out, struct wire_error *why)
+{
+    if (json_type(v) == JSON_NONE || json_type(v) == JSON_NULL)
+        return ERR_OK;
+    return json_bool(v, out) ? ERR_OK : codec_bad(a, why, ERR_SYNTAX, name, "must be true or false");
+}
+
+/* Each known field has a bit. -1: not one of them. */
+static int known_bit(json key, const str *known, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (json_is(key, known[i]))
+            return (int)i;
+    return -1;
+}
+
+enum err codec_root(struct arena *a, struct call *c, const str *known, size_t n_known, struct wire_error *why)
+{
+    struct json_error where;
+    assert(n_known <= 64);
+    enum err e = json_parse(a, c->body, &JSON_DEFAULT_LIMITS, &c->root, &where);
+    if (e == ERR_SYNTAX) {
+        *why = (struct wire_error){ e, arena_printf(a, "the body is not valid JSON: %s at byte %zu", where.what, where.at), STR_NONE };
+        return e;
+    }
+    if (e)
+        return e;
+    if (json_type(c->root) != JSON_OBJECT) {
+        *why = (struct wire_error){ ERR_SYNTAX, S("the body must be a JSON object"), STR_NONE };
+        c->root = JSON_ABSENT;
+        return ERR_SYNTAX;
+    }
+    uint64_t seen = 0;
+    for (json v = json_first(c->root); json_type(v) != JSON_NONE; v = json_next(v)) {
+        int bit = known_bit(json_key(v), known, n_known);
+        if (bit >= 0 && seen >> bit & 1) {
+            *why = (struct wire_error){ ERR_SYNTAX, arena_printf(a, "%.*s: stands twice in the body", STR_ARG(known[bit])), known[bit] };
+            return ERR_SYNTAX;
+        }
+        seen |= bit >= 0 ? UINT64_C(1) << bit : 0;
+    }
+    return ERR_OK;
+}
+
+void codec_note(struct arena *a, struct arena *scratch, json v, str *to)
+{
+    str text;
+    if (!to->n && json_text(scratch, v, &text) == ERR_OK && text.n)
+        *to = arena_str(a, text);
+}
+
+void codec_tokens(json v, int64_t *to)
+{
+    int64_t n;
+    if (json_i64(v, &n) && n >= 0)
+        *to = n;
+}
+
+str codec_text(struct arena *scratch, json v)
+{
+    str text = S("");
+    (void)json_text(scratch, v, &text);
+    return text;
+}
+
+str codec_settle(struct arena *a, struct buf *b, enum err e, str otherwise)
+{
+    str s = e ? STR_NONE : arena_str(a, buf_str(b));
+    buf_free(b);
+    return s.p ? s : otherwise;
+}
