@@ -201,11 +201,11 @@ static bool is_loopback_url(str url)
     return io_addr_parse(str_of(text), &a) == ERR_OK && a.loopback;
 }
 
-/* The URL with "/v1" where it has no path: people write both. */
-static str whole_url(struct loader *l, str url)
+/* The URL with "/v1" where it has no path: people write both. Anthropic's is written without, and its targets say it. */
+static str whole_url(struct loader *l, int api, str url)
 {
     struct http_origin o;
-    if (!url.n || http_origin_parse(url, &o) != ERR_OK || *o.base || *o.unix_path)
+    if (!url.n || api == API_ANTHROPIC || http_origin_parse(url, &o) != ERR_OK || *o.base || *o.unix_path)
         return url;
     while (url.p[url.n - 1] == '/')
         url.n--;
@@ -215,16 +215,16 @@ static str whole_url(struct loader *l, str url)
 static void make_provider(struct loader *l, const struct yaml_node *m, struct provider_entry *e, struct provider *p)
 {
     if (e->api < 0)
-        yaml_complain(l->r.report, m->key_at, "provider %.*s needs an api: embedded, openai, vllm, llamacpp or ollama", STR_ARG(m->key));
-    if (e->api == API_ANTHROPIC)
-        yaml_complain(l->r.report, m->key_at, "provider %.*s: the anthropic API is not spoken yet", STR_ARG(m->key));
+        yaml_complain(l->r.report, m->key_at, "provider %.*s needs an api: embedded, openai, vllm, llamacpp, ollama or anthropic", STR_ARG(m->key));
+    if (e->api == API_ANTHROPIC && !e->url.n)
+        e->url = S("https://api.anthropic.com");
     if (e->api == API_OPENAI && !e->url.n)
         e->url = S("https://api.openai.com/v1");
     if (e->api > API_EMBEDDED && !e->url.n)
         yaml_complain(l->r.report, m->key_at, "provider %.*s needs a url", STR_ARG(m->key));
     if (e->api == API_EMBEDDED && (e->url.n || e->zone > 0))
         yaml_complain(l->r.report, m->key_at, "provider %.*s is embedded: it has no url, and its zone is this machine", STR_ARG(m->key));
-    e->url = whole_url(l, e->url);
+    e->url = whole_url(l, e->api, e->url);
     *p = (struct provider){ .name = m->key, .api = e->api < 0 ? API_OPENAI : (enum provider_api)e->api, .url = e->url, .key = e->key.value, .proxy = e->proxy,
                             .ca_file = e->ca_file, .connect_ms = e->connect_ms, .first_byte_ms = e->first_byte_ms, .gap_ms = e->gap_ms };
     p->zone_written = e->zone >= 0 || e->api == API_EMBEDDED;

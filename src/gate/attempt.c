@@ -54,8 +54,7 @@ static enum err attempt_engine_back(struct gate_req *r)
 
 static enum err attempt_intent(struct gate_req *r)
 {
-    str id = r->decision.model->id.n ? r->decision.model->id : r->decision.model->name;
-    enum err e = openai_upstream_body(r->a, &r->call, id, r->slices, &r->n_slices);
+    enum err e = speak_request(r);
     if (e != ERR_OK)
         return e;
     r->attempted = true;
@@ -84,13 +83,13 @@ static enum err attempt_send(struct gate_req *r)
     enum err e = gate_pool(r->view, r->decision.model, &pool);
     if (e != ERR_OK)
         return gate_fail(r, e, STR_NONE);
-    str fields = arena_printf(r->a, "Content-Type: application/json\r\nAccept: %s\r\nUser-Agent: hearth/" HEARTH_VERSION "\r\n%s%.*s%s",
-                              r->call.stream ? "text/event-stream" : "application/json", p->key.n ? "Authorization: Bearer " : "",
-                              STR_ARG(p->key), p->key.n ? "\r\n" : "");
-    if (!fields.p)
+    str own = r->up->fields(r);
+    str fields = arena_printf(r->a, "Content-Type: application/json\r\nAccept: %s\r\nUser-Agent: hearth/" HEARTH_VERSION "\r\n%.*s",
+                              r->call.stream ? "text/event-stream" : "application/json", STR_ARG(own));
+    if (!own.p || !fields.p)
         return ERR_LIMIT;
     struct http_request rq = { .method = S("POST"), .fields = fields, .body = r->slices, .n_body = r->n_slices,
-                               .target = r->op == OP_CHAT ? S("/chat/completions") : S("/completions"),
+                               .target = r->up->target(r),
                                .first_byte_ms = p->first_byte_ms, .gap_ms = p->gap_ms };
     r->sent_us = clock_mono_us(&r->loop->gate->opt.clock);
     r->call_step = CALL_WAIT;
@@ -150,13 +149,6 @@ static void attempt_on_head(void *ctx, const struct http_head *h)
     gate_step(r);
 }
 
-/* The fields every reply of a call carries. */
-static str attempt_fields(struct gate_req *r)
-{
-    return arena_printf(r->a, "x-request-id: %s\r\nx-hearth-call: %s\r\nx-hearth-model: %.*s\r\nx-hearth-overhead-us: %lld\r\nCache-Control: no-cache\r\n",
-                        r->id, r->id, STR_ARG(r->decision.model->name), (long long)gate_overhead_us(r));
-}
-
 /* To the client now, and to the record up to its limit. */
 static void attempt_relay(struct gate_req *r, str bytes)
 {
@@ -164,7 +156,9 @@ static void attempt_relay(struct gate_req *r, str bytes)
         return;
     if (!r->reply_started) {
         r->reply_started = true;
-        http_reply_start(r->http, 200, S("text/event-stream; charset=utf-8"), attempt_fields(r));
+        str fields = gate_reply_fields(r);
+        str all = arena_printf(r->a, "%.*sCache-Control: no-cache\r\n", STR_ARG(fields));
+        http_reply_start(r->http, 200, r->client->stream_type, all.p ? all : fields);
     }
     r->taken_bytes += bytes.n;
     size_t room = r->loop->gate->opt.record_max - r->taken.n;
@@ -187,30 +181,33 @@ static bool attempt_event(struct gate_req *r, const struct sse_event *ev)
     if (!ev->has_data)
         return !r->holding;
     bool started = r->reply.started;
-    enum openai_event kind = openai_read_event(r->a, &r->loop->scratch, ev->data, &r->reply);
+    str out;
+    enum wire_event kind = speak_event(r, ev->event, ev->data, &out);
     if (!started && r->reply.started)
         r->first_us = clock_mono_us(&r->loop->gate->opt.clock);
     switch (kind) {
-    case EVENT_ERROR:
+    case WIRE_ERROR:
         attempt_give_up(r, ERR_UPSTREAM, r->reply.error_message);
         return false;
-    case EVENT_INVALID:
-        attempt_give_up(r, ERR_UPSTREAM, S("the upstream sent an event that is not JSON"));
+    case WIRE_INVALID:
+        attempt_give_up(r, ERR_UPSTREAM, S("the upstream sent an event that is none of its API"));
         return false;
-    case EVENT_USAGE:
-        if (r->call.include_usage)
+    case WIRE_USAGE:
+        if (r->call.include_usage && !r->sink)
             attempt_hold(r, ev->raw);
         return false;
-    case EVENT_FINISH:
-    case EVENT_DONE:
-        r->holding = r->holding || r->reply.finished || kind == EVENT_DONE;
+    case WIRE_FINISH:
+    case WIRE_DONE:
+        r->holding = r->holding || r->reply.finished || kind == WIRE_DONE;
         break;
-    case EVENT_DELTA:
+    case WIRE_DELTA:
         break;
     }
     if (r->holding)
-        attempt_hold(r, ev->raw);
-    return !r->holding;
+        attempt_hold(r, r->sink ? out : ev->raw);
+    else if (r->sink)
+        attempt_relay(r, out);
+    return !r->holding && !r->sink;
 }
 
 /* All events of one read go out with one write, as long as nothing between them is dropped. */
@@ -269,13 +266,7 @@ static enum err attempt_error_reply(struct gate_req *r)
 {
     str body = buf_str(&r->taken);
     r->http_status = r->status;
-    openai_read_error(r->a, &r->loop->scratch, r->status, body, &r->reply);
-    r->body = openai_error_from(r->a, &r->reply);
-    /* A body that is already in the client's dialect goes on as it is: clients depend on its wording. */
-    json v;
-    arena_reset(&r->loop->scratch);
-    if (json_parse(&r->loop->scratch, body, &JSON_DEFAULT_LIMITS, &v, NULL) == ERR_OK && json_type(json_member(v, S("error"))) == JSON_OBJECT)
-        r->body = arena_str(r->a, body);
+    r->body = speak_error_reply(r, r->status, body);
     return ERR_UPSTREAM;
 }
 
@@ -283,9 +274,13 @@ static enum err attempt_stream_end(struct gate_req *r)
 {
     if (sse_pending(&r->sse) || !r->reply.finished)
         return gate_fail(r, ERR_CUT, STR_NONE);
-    if (!r->reply.done)                 /* complete, but without the mark that clients wait for */
-        attempt_hold(r, S("data: [DONE]\n\n"));
-    return ERR_OK;
+    if (r->reply.done)
+        return ERR_OK;
+    str mark;                           /* complete, but without the mark that clients wait for */
+    enum err e = speak_end(r, &mark);
+    if (e == ERR_OK)
+        attempt_hold(r, mark);
+    return e;
 }
 
 enum err gate_stream(struct gate_req *r)
@@ -303,7 +298,7 @@ enum err gate_stream(struct gate_req *r)
     if (r->sse_open)
         return attempt_stream_end(r);
     r->first_us = clock_mono_us(&r->loop->gate->opt.clock);
-    enum err e = openai_read_reply(r->a, &r->loop->scratch, buf_str(&r->taken), &r->reply);
+    enum err e = speak_reply(r);
     return e == ERR_OK ? ERR_OK : gate_fail(r, e, STR_NONE);
 }
 

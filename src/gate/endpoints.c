@@ -8,20 +8,40 @@ static void endpoint_root(struct gate_loop *l, struct http_req *http, str rest);
 static const struct endpoint {
     str method, path;
     bool prefix;                        /* `path` ends with a slash and takes what follows */
+    enum dialect dialect;
     enum op op;                         /* OP_NONE: answered by `serve` */
     void (*serve)(struct gate_loop *l, struct http_req *http, str rest);
 } endpoints[] = {
-    { S("POST"), S("/v1/chat/completions"), false, OP_CHAT, NULL },
-    { S("POST"), S("/v1/completions"), false, OP_COMPLETION, NULL },
-    { S("GET"), S("/v1/models"), false, OP_NONE, endpoint_models },
-    { S("GET"), S("/v1/models/"), true, OP_NONE, endpoint_models },
-    { S("GET"), S("/health"), false, OP_NONE, endpoint_health },
-    { S("GET"), S("/"), false, OP_NONE, endpoint_root },
+    { S("POST"), S("/v1/chat/completions"), false, DIALECT_OPENAI, OP_CHAT, NULL },
+    { S("POST"), S("/v1/completions"), false, DIALECT_OPENAI, OP_COMPLETION, NULL },
+    { S("POST"), S("/v1/messages"), false, DIALECT_ANTHROPIC, OP_CHAT, NULL },
+    { S("POST"), S("/v1/messages/count_tokens"), false, DIALECT_ANTHROPIC, OP_COUNT, NULL },
+    { S("GET"), S("/v1/models"), false, DIALECT_OPENAI, OP_NONE, endpoint_models },
+    { S("GET"), S("/v1/models/"), true, DIALECT_OPENAI, OP_NONE, endpoint_models },
+    { S("GET"), S("/health"), false, DIALECT_OPENAI, OP_NONE, endpoint_health },
+    { S("GET"), S("/"), false, DIALECT_OPENAI, OP_NONE, endpoint_root },
 };
+
+/* Which API somebody means who has no call yet: by the path, and for /v1/models by the version that Anthropic's clients always send. */
+static enum dialect dialect_of(str path, bool versioned)
+{
+    return str_starts(path, S("/v1/messages")) || (versioned && str_starts(path, S("/v1/models"))) ? DIALECT_ANTHROPIC : DIALECT_OPENAI;
+}
+
+static enum dialect dialect_asked(struct http_req *http)
+{
+    const struct http_head *h = http_req_head(http);
+    return dialect_of(h->path, http_count(h, S("anthropic-version")) > 0);
+}
+
+static str error_in(struct arena *a, enum dialect d, enum err e, str message)
+{
+    return d == DIALECT_ANTHROPIC ? anthropic_error_body(a, e, message, STR_NONE) : openai_error_body(a, e, message, STR_NONE);
+}
 
 static void endpoint_error(struct http_req *http, enum err e, str message, str fields)
 {
-    str body = openai_error_body(http_req_arena(http), e, message, STR_NONE);
+    str body = error_in(http_req_arena(http), dialect_asked(http), e, message);
     (void)http_reply(http, err_http(e), S("application/json"), fields, body);
 }
 
@@ -52,15 +72,16 @@ static void endpoint_models(struct gate_loop *l, struct http_req *http, str rest
         endpoint_error(http, ERR_LIMIT, STR_NONE, STR_NONE);
         return;
     }
+    bool anthropic = dialect_asked(http) == DIALECT_ANTHROPIC;
     if (!rest.n) {
-        (void)http_reply(http, 200, S("application/json"), STR_NONE, openai_models_body(a, list, n));
+        (void)http_reply(http, 200, S("application/json"), STR_NONE, anthropic ? anthropic_models_body(a, list, n) : openai_models_body(a, list, n));
         return;
     }
     str id;
     if (http_path_decode(a, rest, &id) == ERR_OK)
         for (size_t i = 0; i < n; i++)
             if (str_eq(list[i].id, id)) {
-                (void)http_reply(http, 200, S("application/json"), STR_NONE, openai_model_body(a, &list[i]));
+                (void)http_reply(http, 200, S("application/json"), STR_NONE, anthropic ? anthropic_model_body(a, &list[i]) : openai_model_body(a, &list[i]));
                 return;
             }
     endpoint_error(http, ERR_MODEL, STR_NONE, STR_NONE);
@@ -80,7 +101,7 @@ static void endpoint_root(struct gate_loop *l, struct http_req *http, str rest)
     (void)l;
     (void)rest;
     (void)http_reply(http, 200, S("text/plain; charset=utf-8"), STR_NONE,
-                     S("hearth " HEARTH_VERSION " is running. Point an OpenAI client at /v1; GET /v1/models lists what answers.\n"));
+                     S("hearth " HEARTH_VERSION " is running. Point an OpenAI client at /v1, an Anthropic client at /; GET /v1/models lists what answers.\n"));
 }
 
 /* ---- dispatch ---- */
@@ -109,10 +130,10 @@ void gate_on_request(void *ctx, struct http_req *http)
         }
         if (l->draining) {
             (void)http_reply(http, 503, S("application/json"), S("retry-after: 1\r\nConnection: close\r\n"),
-                             openai_error_body(http_req_arena(http), ERR_BUSY, S("hearth is being stopped"), STR_NONE));
+                             error_in(http_req_arena(http), e->dialect, ERR_BUSY, S("hearth is being stopped")));
             return;
         }
-        struct gate_req *r = gate_begin(l, http, e->op);
+        struct gate_req *r = gate_begin(l, http, e->dialect, e->op);
         if (r)
             gate_step(r);
         else
@@ -122,7 +143,7 @@ void gate_on_request(void *ctx, struct http_req *http)
     if (other)
         endpoint_error(http, ERR_METHOD, STR_NONE, str_eq(other->method, S("POST")) ? S("Allow: POST\r\n") : S("Allow: GET, HEAD\r\n"));
     else
-        endpoint_error(http, ERR_NOTFOUND, S("there is nothing at this path; hearth serves /v1/chat/completions, /v1/completions and /v1/models"), STR_NONE);
+        endpoint_error(http, ERR_NOTFOUND, S("there is nothing at this path; hearth serves /v1/chat/completions, /v1/completions, /v1/messages and /v1/models"), STR_NONE);
 }
 
 /* ---- before a body is read ---- */
@@ -166,8 +187,7 @@ int gate_check_head(void *ctx, const struct http_head *h, bool via_unix, const c
 void gate_on_reject(void *ctx, str path, int status, const char *what, struct arena *a, str *content_type, str *body)
 {
     (void)ctx;
-    (void)path;
     enum err e = status == 403 ? ERR_FORBIDDEN : status == 408 ? ERR_TIMEOUT : status == 413 ? ERR_LIMIT : status >= 500 ? ERR_UNSUPPORTED : ERR_SYNTAX;
     *content_type = S("application/json");
-    *body = openai_error_body(a, e, str_of(what), STR_NONE);
+    *body = error_in(a, dialect_of(path, false), e, str_of(what));
 }

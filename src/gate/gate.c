@@ -36,7 +36,7 @@ static enum err gate_read(struct gate_req *r)
     /* A page of a foreign site can post text/plain without asking; JSON it cannot. */
     if (!str_ieq(str_slice(type.p, type.n < 16 ? type.n : 16), S("application/json")))
         return gate_fail(r, ERR_SYNTAX, S("the Content-Type must be application/json"));
-    return openai_decode(r->a, r->op, http_req_body(r->http), &r->call, &r->why);
+    return r->client->decode(r);
 }
 
 /* ---- CLASSIFY ---- */
@@ -95,10 +95,10 @@ void gate_step(struct gate_req *r)
 static void gate_client(struct gate_req *r)
 {
     str agent = http_get(http_req_head(r->http), S("user-agent"));
-    snprintf(r->client, sizeof r->client, "%.60s %.*s", http_req_peer(r->http), (int)(agent.n < 90 ? agent.n : 90), agent.p ? agent.p : "");
+    snprintf(r->client_text, sizeof r->client_text, "%.60s %.*s", http_req_peer(r->http), (int)(agent.n < 90 ? agent.n : 90), agent.p ? agent.p : "");
 }
 
-struct gate_req *gate_begin(struct gate_loop *l, struct http_req *http, enum op op)
+struct gate_req *gate_begin(struct gate_loop *l, struct http_req *http, enum dialect dialect, enum op op)
 {
     struct gate_req *r = arena_new(http_req_arena(http), struct gate_req, 1);
     if (!r)
@@ -111,6 +111,8 @@ struct gate_req *gate_begin(struct gate_loop *l, struct http_req *http, enum op 
     r->http = http;
     r->a = http_req_arena(http);
     r->op = op;
+    r->dialect = dialect;
+    r->client = client_side(dialect);
     r->begin_us = http_req_received_us(http);
     r->wall_us = clock_wall_us(&l->gate->opt.clock);
     uuid7(&l->rng, r->wall_us, r->id);

@@ -175,6 +175,7 @@ void gate_end(struct gate_req *r)
         ledger_unreserve(l->gate->opt.ledger, (size_t)r->places);
     if (r->sse_open)
         sse_free(&r->sse);
+    speak_free(r);
     buf_free(&r->taken);
     buf_free(&r->held);
     gate_view_unref(r->view);

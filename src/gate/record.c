@@ -6,7 +6,7 @@
 
 static str record_stop(struct gate_req *r)
 {
-    json stop = json_member(r->call.root, S("stop"));
+    json stop = json_member(r->call.root, r->dialect == DIALECT_ANTHROPIC ? S("stop_sequences") : S("stop"));
     return json_type(stop) == JSON_NONE ? STR_NONE : json_span(stop);
 }
 
@@ -19,10 +19,10 @@ static void record_request(struct gate_req *r, struct ledger_row *row)
     row->call_id = str_slice(r->id, UUID_TEXT - 1);
     row->attempt = r->attempted ? 1 : 0;
     row->operation = op_name(r->op);
-    row->dialect = dialect_name(DIALECT_OPENAI);
+    row->dialect = dialect_name(r->dialect);
     row->policy = &r->view->cfg->policy.hash;
     row->arm = S("primary");
-    row->client = str_of(r->client);
+    row->client = str_of(r->client_text);
     row->trace = http_get(h, S("traceparent"));
     row->conversation = http_get(h, S("x-hearth-conversation"));
     if (str_u64(http_get(h, S("x-stainless-retry-count")), &retry))
@@ -190,30 +190,37 @@ static void record_submit_end(struct gate_req *r)
 
 /* ---- the end of the answer ---- */
 
-static str answer_fields(struct gate_req *r)
+/* The fields that every reply of a call carries; request-id is how Anthropic's SDK calls it. */
+str gate_reply_fields(struct gate_req *r)
 {
-    str retry = r->http_status != 200 ? r->retry_after : STR_NONE;
+    str retry = r->http_status && r->http_status != 200 ? r->retry_after : STR_NONE, dropped = STR_NONE;
     if (!retry.n && (r->err == ERR_BUSY || r->err == ERR_STORE))
         retry = S("1");
-    str f = arena_printf(r->a, "x-request-id: %s\r\nx-hearth-call: %s\r\n%s%.*s%s", r->id, r->id, retry.n ? "retry-after: " : "",
-                         (int)retry.n, retry.n ? retry.p : "", retry.n ? "\r\n" : "");
-    if (r->sent_us && r->decision.model && f.p) {
-        str more = arena_printf(r->a, "%.*sx-hearth-model: %.*s\r\nx-hearth-overhead-us: %lld\r\n", STR_ARG(f),
-                                STR_ARG(r->decision.model->name), (long long)gate_overhead_us(r));
-        f = more.p ? more : f;
-    }
-    return f;
+    if (r->speech && r->speech->chat.n_dropped)
+        dropped = chat_dropped(r->a, &r->speech->chat);
+    str first = arena_printf(r->a, "x-request-id: %s\r\nrequest-id: %s\r\nx-hearth-call: %s\r\n%s%.*s%s%s%.*s%s", r->id, r->id, r->id, retry.n ? "retry-after: " : "",
+                             (int)retry.n, retry.n ? retry.p : "", retry.n ? "\r\n" : "", dropped.n ? "x-hearth-dropped: " : "", (int)dropped.n,
+                             dropped.n ? dropped.p : "", dropped.n ? "\r\n" : "");
+    if (!r->sent_us || !r->decision.model || !first.p)
+        return first;
+    char fingerprint[HEX_DIGEST + 1] = "unknown";
+    if (r->ready)
+        hex_encode(r->ready->fingerprint.b, sizeof r->ready->fingerprint.b, fingerprint);
+    fingerprint[r->ready ? HEX_DIGEST : 7] = '\0';
+    str all = arena_printf(r->a, "%.*sx-hearth-model: %.*s\r\nx-hearth-route: %s\r\nx-hearth-fingerprint: %s\r\nx-hearth-overhead-us: %lld\r\n", STR_ARG(first),
+                           STR_ARG(r->decision.model->name), r->decision.reason ? r->decision.reason : "", fingerprint, (long long)gate_overhead_us(r));
+    return all.p ? all : first;
 }
 
 static void answer_error(struct gate_req *r)
 {
     if (r->reply_started) {
-        str ev = openai_error_event(r->a, r->err, r->why.message);
+        str ev = r->client->error_event(r, r->err, r->why.message);
         (void)http_reply_write(r->http, ev);
         http_reply_end(r->http);
         return;
     }
-    (void)http_reply(r->http, r->http_status, S("application/json"), answer_fields(r), r->body);
+    (void)http_reply(r->http, r->http_status, S("application/json"), gate_reply_fields(r), r->body);
 }
 
 static void answer(struct gate_req *r)
@@ -223,10 +230,10 @@ static void answer(struct gate_req *r)
     if (r->err != ERR_OK) {
         answer_error(r);
     } else if (!r->call.stream) {
-        (void)http_reply(r->http, 200, S("application/json"), answer_fields(r), buf_str(&r->taken));
+        (void)http_reply(r->http, 200, S("application/json"), gate_reply_fields(r), buf_str(&r->taken));
     } else {
         if (!r->reply_started)
-            (void)http_reply_start(r->http, 200, S("text/event-stream; charset=utf-8"), answer_fields(r));
+            (void)http_reply_start(r->http, 200, r->client->stream_type, gate_reply_fields(r));
         r->reply_started = true;
         (void)http_reply_write(r->http, buf_str(&r->held));
         http_reply_end(r->http);
@@ -239,7 +246,7 @@ static void record_error_body(struct gate_req *r)
     if (r->err == ERR_OK || r->reply_started)
         return;
     if (!r->body.n) {
-        r->body = openai_error_body(r->a, r->err, r->why.message, r->why.param);
+        r->body = r->client->error_body(r, r->err, r->why.message, r->why.param);
         r->http_status = err_http(r->err);
     }
 }

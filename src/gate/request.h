@@ -7,6 +7,7 @@
 
 #include "core/rand.h"
 #include "gate/gate.h"
+#include "gate/speak.h"
 #include "route/route.h"
 #include "wire/openai.h"
 #include "wire/sse.h"
@@ -63,6 +64,8 @@ struct gate_req {
     struct arena *a;
     char id[UUID_TEXT];
     enum op op;
+    enum dialect dialect;               /* the client's */
+    const struct client_side *client;
     enum stage stage;
     enum err err;
     struct wire_error why;              /* text for the client; may be empty */
@@ -75,6 +78,9 @@ struct gate_req {
     enum call_step call_step;
     struct fleet_waiter waiter;
     const struct fleet_ready *ready;
+    const struct upstream_side *up;
+    struct speech *speech;              /* NULL: forwarded from OpenAI to OpenAI */
+    const struct delta_sink *sink;      /* NULL: forwarded, not translated */
     str slices[OPENAI_MAX_SLICES];
     size_t n_slices;
     struct http_exchange *x;
@@ -98,13 +104,13 @@ struct gate_req {
     bool recorded, gone;
     int http_status;
     str slice_request, slice_response, body;     /* of the entries; body: the error body that the client gets */
-    char client[160];
+    char client_text[160];
 
     int64_t begin_us, asked_us, queue_us, sent_us, first_us, wall_us;   /* asked: an engine for room; queue: how long that took */
 };
 
 /* gate.c */
-struct gate_req *gate_begin(struct gate_loop *l, struct http_req *http, enum op op);
+struct gate_req *gate_begin(struct gate_loop *l, struct http_req *http, enum dialect dialect, enum op op);
 void gate_step(struct gate_req *r);
 enum err gate_fail(struct gate_req *r, enum err e, str message);         /* notes the text, returns e */
 
@@ -117,6 +123,7 @@ void gate_on_drain(struct gate_req *r);
 /* record.c: RECORD */
 enum err gate_record(struct gate_req *r);
 void gate_submit_intent(struct gate_req *r);
+str gate_reply_fields(struct gate_req *r);
 int64_t gate_overhead_us(const struct gate_req *r);     /* hearth's own part of the time before the request was sent */
 
 /* loop.c */

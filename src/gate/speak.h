@@ -6,10 +6,7 @@
 #define HEARTH_GATE_SPEAK_H
 
 #include "wire/anthropic.h"
-#include "wire/ollama.h"
 #include "wire/openai_chat.h"
-#include "wire/responses.h"
-#include "wire/sse.h"
 
 struct gate_req;
 
@@ -20,19 +17,15 @@ struct speech {
     struct buf out;                     /* what the events read so far came to, in the client's dialect */
     struct answer answer;               /* not streamed: the pieces of the reply */
     struct delta_sink sink;
-    struct ndjson lines;
-    bool lines_open, begun;
+    bool begun;
     enum err err;                       /* a writer failed */
     union {
         struct openai_reader openai;
         struct anthropic_reader anthropic;
-        struct ollama_reader ollama;
     } reader;
     union {
         struct openai_chat_writer openai;
         struct anthropic_writer anthropic;
-        struct ollama_writer ollama;
-        struct responses_writer responses;
     } writer;
 };
 
@@ -44,6 +37,7 @@ struct client_side {
     void (*begin)(struct gate_req *r);                                      /* fills the writer */
     enum err (*delta)(struct gate_req *r, const struct delta *d);           /* appends to speech.out */
     enum err (*whole)(struct gate_req *r, struct buf *out);                 /* speech.answer as one reply */
+    str end_mark;                                                           /* of a stream that is forwarded and whose upstream forgot it */
     str (*error_body)(struct gate_req *r, enum err e, str message, str param);
     str (*error_from)(struct gate_req *r);                                  /* from an upstream's error in r->reply */
     str (*error_event)(struct gate_req *r, enum err e, str message);
@@ -53,7 +47,6 @@ const struct client_side *client_side(enum dialect d);
 /* ---- upstream.c: the side of the upstream ---- */
 struct upstream_side {
     enum dialect dialect;
-    bool lines;                         /* a stream is NDJSON, not SSE */
     enum err (*forward)(struct arena *a, const struct call *c, str model_id, str slices[OPENAI_MAX_SLICES], size_t *n);
     enum err (*from_chat)(struct gate_req *r, str model_id);                /* into speech.body */
     str (*target)(const struct gate_req *r);
@@ -65,10 +58,14 @@ struct upstream_side {
 /* By the provider's API; one that speaks several is spoken to in the client's own where it can be. */
 const struct upstream_side *upstream_side(const struct gate_req *r);
 
-/* ---- both ---- */
-enum err speak_request(struct gate_req *r);             /* r->slices, from the client's bytes or translated */
-bool speak_translates(const struct gate_req *r);
-enum err speak_end(struct gate_req *r);                 /* the client's own end mark, where the upstream forgot its */
+/* ---- speak.c: both ---- */
+/* Chooses the upstream's side and makes r->slices, from the client's bytes or translated. ERR_UNSUPPORTED with r->why: this target cannot express it. */
+enum err speak_request(struct gate_req *r);
+/* Reads an event of a stream. What it came to for a client of another dialect stands in *out until the next one. */
+enum wire_event speak_event(struct gate_req *r, str event, str data, str *out);
+enum err speak_reply(struct gate_req *r);               /* r->taken: the upstream's reply, and then the client's */
+enum err speak_end(struct gate_req *r, str *out);       /* the client's own end mark, where the upstream forgot its */
+str speak_error_reply(struct gate_req *r, int status, str body);        /* an upstream's error, for the client */
 void speak_free(struct gate_req *r);
 
 #endif

@@ -1,0 +1,91 @@
+/* The side of the client: how each dialect's requests are read and its answers written. One row a dialect. */
+#include "gate/request.h"
+
+static int64_t seconds(const struct gate_req *r) { return r->wall_us / 1000000; }
+static str prefixed(struct gate_req *r, const char *prefix) { return arena_printf(r->a, "%s%s", prefix, r->id); }
+static str asked_model(const struct gate_req *r) { return r->call.model.n ? r->call.model : r->decision.model->name; }
+
+/* ---- OpenAI chat and completions ---- */
+
+static enum err openai_client_decode(struct gate_req *r)
+{
+    return openai_decode(r->a, r->op, http_req_body(r->http), &r->call, &r->why);
+}
+
+static void openai_client_begin(struct gate_req *r)
+{
+    r->speech->writer.openai = (struct openai_chat_writer){ .id = prefixed(r, "chatcmpl-"), .model = asked_model(r), .created = seconds(r),
+                                                            .include_usage = r->call.include_usage, .is_chat = r->op == OP_CHAT };
+}
+
+static enum err openai_client_delta(struct gate_req *r, const struct delta *d)
+{
+    return openai_write_chat_delta(&r->speech->writer.openai, &r->speech->out, &r->reply, d);
+}
+
+static enum err openai_client_whole(struct gate_req *r, struct buf *out)
+{
+    return openai_write_chat_reply(out, &r->speech->writer.openai, &r->reply, &r->speech->answer);
+}
+
+static str openai_client_error(struct gate_req *r, enum err e, str message, str param) { return openai_error_body(r->a, e, message, param); }
+static str openai_client_error_from(struct gate_req *r) { return openai_error_from(r->a, &r->reply); }
+static str openai_client_error_event(struct gate_req *r, enum err e, str message) { return openai_error_event(r->a, e, message); }
+
+/* ---- Anthropic messages ---- */
+
+static enum err anthropic_client_decode(struct gate_req *r) { return anthropic_decode(r->a, r->op, http_req_body(r->http), &r->call, &r->why); }
+
+static void anthropic_client_begin(struct gate_req *r)
+{
+    /* The count is due before most upstreams know it: a guess of four bytes a token, corrected by message_delta. */
+    r->speech->writer.anthropic = (struct anthropic_writer){ .id = prefixed(r, "msg_"), .model = asked_model(r), .input_tokens = 1 + (int64_t)http_req_body(r->http).n / 4 };
+}
+
+static enum err anthropic_client_delta(struct gate_req *r, const struct delta *d)
+{
+    return anthropic_write_delta(&r->speech->writer.anthropic, r->a, &r->speech->out, &r->reply, d);
+}
+
+static enum err anthropic_client_whole(struct gate_req *r, struct buf *out)
+{
+    return anthropic_write_reply(out, &r->speech->writer.anthropic, &r->reply, &r->speech->answer);
+}
+
+/* Clients of this API know a prompt that is too long by its words (Claude Code reads the numbers out of them). */
+static str anthropic_words(struct gate_req *r)
+{
+    if (!str_eq(r->reply.error_code, S("context_length_exceeded")) || str_starts(r->reply.error_message, S("prompt is too long")))
+        return r->reply.error_message;
+    return arena_printf(r->a, "prompt is too long: %.*s", STR_ARG(r->reply.error_message));
+}
+
+static str request_id(const struct gate_req *r) { return str_slice(r->id, UUID_TEXT - 1); }
+
+static str anthropic_client_error(struct gate_req *r, enum err e, str message, str param)
+{
+    if (param.n && message.n)           /* this dialect has no field for it */
+        message = arena_printf(r->a, "%.*s: %.*s", STR_ARG(param), STR_ARG(message));
+    return anthropic_error_body(r->a, e, message, request_id(r));
+}
+
+static str anthropic_client_error_from(struct gate_req *r)
+{
+    struct reply said = r->reply;
+    said.error_message = anthropic_words(r);
+    return anthropic_error_from(r->a, &said, request_id(r));
+}
+
+
+static str anthropic_client_error_event(struct gate_req *r, enum err e, str message) { return anthropic_error_event(r->a, e, message, request_id(r)); }
+
+/* ---- the table ---- */
+
+static const struct client_side sides[] = {
+    [DIALECT_OPENAI] = { S("text/event-stream; charset=utf-8"), openai_client_decode, openai_to_chat, openai_client_begin, openai_client_delta, openai_client_whole,
+                         S("data: [DONE]\n\n"), openai_client_error, openai_client_error_from, openai_client_error_event },
+    [DIALECT_ANTHROPIC] = { S("text/event-stream; charset=utf-8"), anthropic_client_decode, anthropic_to_chat, anthropic_client_begin, anthropic_client_delta,
+                            anthropic_client_whole, S("event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"), anthropic_client_error, anthropic_client_error_from, anthropic_client_error_event },
+};
+
+const struct client_side *client_side(enum dialect d) { return &sides[d]; }

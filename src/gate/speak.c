@@ -1,0 +1,102 @@
+/* Between the two sides of a call. Nothing here knows a dialect: the tables of client.c and upstream.c do. */
+#include "gate/request.h"
+
+static void speak_on_delta(void *ctx, const struct delta *d)
+{
+    struct gate_req *r = ctx;
+    struct speech *s = r->speech;
+    if (!s->begun)
+        r->client->begin(r);
+    s->begun = true;
+    if (!r->call.stream)
+        answer_add(&s->answer, d);
+    else if (s->err == ERR_OK)
+        s->err = r->client->delta(r, d);
+}
+
+static enum err speak_translate(struct gate_req *r, str id)
+{
+    struct speech *s = r->speech;
+    r->sink = &s->sink;
+    if (r->op != OP_CHAT)
+        return gate_fail(r, ERR_UNSUPPORTED, arena_printf(r->a, "model %.*s is served by another API, which has no such operation", STR_ARG(r->decision.model->name)));
+    enum err e = r->client->to_chat(r->a, &r->call, &s->chat, &r->why);
+    if (e == ERR_OK)
+        e = r->up->from_chat(r, id);
+    if (e != ERR_OK)
+        return e;
+    r->slices[0] = buf_str(&s->body);
+    r->n_slices = 1;
+    return ERR_OK;
+}
+
+enum err speak_request(struct gate_req *r)
+{
+    str id = r->decision.model->id.n ? r->decision.model->id : r->decision.model->name;
+    r->up = upstream_side(r);
+    if (r->dialect == DIALECT_OPENAI && r->up->dialect == DIALECT_OPENAI)
+        return r->up->forward(r->a, &r->call, id, r->slices, &r->n_slices);
+    struct speech *s = r->speech = arena_new(r->a, struct speech, 1);
+    if (!s)
+        return ERR_LIMIT;
+    s->sink = (struct delta_sink){ speak_on_delta, r };
+    buf_init(&s->body, r->loop->gate->opt.limits.body * 2);
+    buf_init(&s->out, r->loop->gate->opt.record_max);
+    answer_init(&s->answer, r->a, r->view->cfg->reply_max);
+    return r->dialect == r->up->dialect ? r->up->forward(r->a, &r->call, id, r->slices, &r->n_slices) : speak_translate(r, id);
+}
+
+enum wire_event speak_event(struct gate_req *r, str event, str data, str *out)
+{
+    *out = STR_NONE;
+    if (r->sink)
+        buf_clear(&r->speech->out);
+    enum wire_event kind = r->up->event(r, event, data, r->sink);
+    if (!r->sink)
+        return kind;
+    *out = buf_str(&r->speech->out);
+    return r->speech->err == ERR_OK ? kind : WIRE_INVALID;
+}
+
+enum err speak_reply(struct gate_req *r)
+{
+    enum err e = r->up->reply(r, buf_str(&r->taken), r->sink);
+    if (e != ERR_OK || !r->sink)
+        return e;
+    buf_clear(&r->taken);               /* the pieces have been copied out of it */
+    return r->speech->answer.err ? r->speech->answer.err : r->client->whole(r, &r->taken);
+}
+
+enum err speak_end(struct gate_req *r, str *out)
+{
+    *out = r->client->end_mark;
+    if (!r->sink)
+        return ERR_OK;
+    buf_clear(&r->speech->out);
+    speak_on_delta(r, &(struct delta){ .kind = DELTA_END });
+    *out = buf_str(&r->speech->out);
+    return r->speech->err;
+}
+
+/* A body that is already in the client's dialect goes on as it is: clients depend on its wording. */
+str speak_error_reply(struct gate_req *r, int status, str body)
+{
+    json v;
+    r->up->error(r, status, body);
+    str own = r->client->error_from(r);
+    if (r->dialect != r->up->dialect)
+        return own;
+    arena_reset(&r->loop->scratch);
+    if (json_parse(&r->loop->scratch, body, &JSON_DEFAULT_LIMITS, &v, NULL) == ERR_OK && json_type(json_member(v, S("error"))) == JSON_OBJECT)
+        return arena_str(r->a, body);
+    return own;
+}
+
+void speak_free(struct gate_req *r)
+{
+    if (!r->speech)
+        return;
+    buf_free(&r->speech->body);
+    buf_free(&r->speech->out);
+    answer_free(&r->speech->answer);
+}

@@ -1,0 +1,99 @@
+/* The side of the upstream: how each API is asked and its answers read. One row a dialect. */
+#include "gate/request.h"
+
+/* For an Anthropic model that a client asks without a limit: its API requires one. */
+#define MAX_TOKENS_DEFAULT 4096
+
+static bool has_path(const struct gate_req *r) { return str_ends(r->decision.model->provider->url, S("/v1")); }
+
+/* ---- OpenAI, and what is compatible ---- */
+
+static bool is_plain(const struct gate_req *r) { return r->decision.model->provider->api == API_OPENAI; }
+
+static enum err openai_up_from_chat(struct gate_req *r, str id)
+{
+    return openai_from_chat(r->a, &r->speech->chat, id, is_plain(r), &r->speech->body, &r->why);
+}
+
+static str openai_up_target(const struct gate_req *r)
+{
+    return r->op == OP_COMPLETION ? S("/completions") : S("/chat/completions");
+}
+
+static str openai_up_fields(struct gate_req *r)
+{
+    str key = r->decision.model->provider->key;
+    return key.n ? arena_printf(r->a, "Authorization: Bearer %.*s\r\n", STR_ARG(key)) : S("");
+}
+
+static enum wire_event openai_up_event(struct gate_req *r, str event, str data, const struct delta_sink *sink)
+{
+    (void)event;
+    return sink ? openai_read_deltas(&r->speech->reader.openai, r->a, &r->loop->scratch, data, &r->reply, sink)
+                : (enum wire_event)openai_read_event(r->a, &r->loop->scratch, data, &r->reply);
+}
+_Static_assert((int)EVENT_DELTA == (int)WIRE_DELTA && (int)EVENT_FINISH == (int)WIRE_FINISH && (int)EVENT_USAGE == (int)WIRE_USAGE && (int)EVENT_DONE == (int)WIRE_DONE &&
+                   (int)EVENT_ERROR == (int)WIRE_ERROR && (int)EVENT_INVALID == (int)WIRE_INVALID, "one order");
+
+static enum err openai_up_reply(struct gate_req *r, str body, const struct delta_sink *sink)
+{
+    return sink ? openai_read_reply_deltas(r->a, &r->loop->scratch, body, &r->reply, sink) : openai_read_reply(r->a, &r->loop->scratch, body, &r->reply);
+}
+
+static void openai_up_error(struct gate_req *r, int status, str body) { openai_read_error(r->a, &r->loop->scratch, status, body, &r->reply); }
+
+/* ---- Anthropic ---- */
+
+static enum err anthropic_up_from_chat(struct gate_req *r, str id)
+{
+    return anthropic_from_chat(r->a, &r->speech->chat, id, MAX_TOKENS_DEFAULT, &r->speech->body, &r->why);
+}
+
+static str anthropic_up_target(const struct gate_req *r)
+{
+    if (r->op == OP_COUNT)
+        return has_path(r) ? S("/messages/count_tokens") : S("/v1/messages/count_tokens");
+    return has_path(r) ? S("/messages") : S("/v1/messages");
+}
+
+/* The version and the betas are the client's own where it speaks this dialect. */
+static str anthropic_up_fields(struct gate_req *r)
+{
+    str key = r->decision.model->provider->key, version = STR_NONE, beta = STR_NONE;
+    if (r->dialect == DIALECT_ANTHROPIC) {
+        version = http_get(http_req_head(r->http), S("anthropic-version"));
+        beta = http_get(http_req_head(r->http), S("anthropic-beta"));
+    }
+    if (!version.n)
+        version = S("2023-06-01");
+    return arena_printf(r->a, "anthropic-version: %.*s\r\n%s%.*s%s%s%.*s%s", STR_ARG(version), key.n ? "x-api-key: " : "", STR_ARG(key), key.n ? "\r\n" : "",
+                        beta.n ? "anthropic-beta: " : "", (int)beta.n, beta.n ? beta.p : "", beta.n ? "\r\n" : "");
+}
+
+static enum wire_event anthropic_up_event(struct gate_req *r, str event, str data, const struct delta_sink *sink)
+{
+    return anthropic_read_event(&r->speech->reader.anthropic, r->a, &r->loop->scratch, event, data, &r->reply, sink);
+}
+
+static enum err anthropic_up_reply(struct gate_req *r, str body, const struct delta_sink *sink)
+{
+    return anthropic_read_reply(r->a, &r->loop->scratch, body, &r->reply, sink);
+}
+
+static void anthropic_up_error(struct gate_req *r, int status, str body) { anthropic_read_error(r->a, &r->loop->scratch, status, body, &r->reply); }
+
+/* ---- the table ---- */
+
+static const struct upstream_side openai_side = { DIALECT_OPENAI, openai_upstream_body, openai_up_from_chat, openai_up_target, openai_up_fields,
+                                                  openai_up_event, openai_up_reply, openai_up_error };
+static const struct upstream_side anthropic_side = { DIALECT_ANTHROPIC, anthropic_upstream_body, anthropic_up_from_chat, anthropic_up_target, anthropic_up_fields,
+                                                     anthropic_up_event, anthropic_up_reply, anthropic_up_error };
+const struct upstream_side *upstream_side(const struct gate_req *r)
+{
+    switch (r->decision.model->provider->api) {
+    case API_ANTHROPIC:
+        return &anthropic_side;
+    default:
+        return &openai_side;
+    }
+}
