@@ -201,11 +201,11 @@ static bool is_loopback_url(str url)
     return io_addr_parse(str_of(text), &a) == ERR_OK && a.loopback;
 }
 
-/* The URL with "/v1" where it has no path: people write both. Anthropic's is written without, and its targets say it. */
+/* The URL with "/v1" where it has no path: people write both. Those of Anthropic and Ollama are written without, and their targets say it. */
 static str whole_url(struct loader *l, int api, str url)
 {
     struct http_origin o;
-    if (!url.n || api == API_ANTHROPIC || http_origin_parse(url, &o) != ERR_OK || *o.base || *o.unix_path)
+    if (!url.n || api == API_ANTHROPIC || api == API_OLLAMA || http_origin_parse(url, &o) != ERR_OK || *o.base || *o.unix_path)
         return url;
     while (url.p[url.n - 1] == '/')
         url.n--;

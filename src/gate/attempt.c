@@ -85,7 +85,7 @@ static enum err attempt_send(struct gate_req *r)
         return gate_fail(r, e, STR_NONE);
     str own = r->up->fields(r);
     str fields = arena_printf(r->a, "Content-Type: application/json\r\nAccept: %s\r\nUser-Agent: hearth/" HEARTH_VERSION "\r\n%.*s",
-                              r->call.stream ? "text/event-stream" : "application/json", STR_ARG(own));
+                              !r->call.stream ? "application/json" : r->up->lines ? "application/x-ndjson" : "text/event-stream", STR_ARG(own));
     if (!own.p || !fields.p)
         return ERR_LIMIT;
     struct http_request rq = { .method = S("POST"), .fields = fields, .body = r->slices, .n_body = r->n_slices,
@@ -116,6 +116,7 @@ enum err gate_call(struct gate_req *r)
 /* ---- STREAM: what the upstream sends ---- */
 
 static bool is_json(str type) { return str_ieq(str_slice(type.p, type.n < 16 ? type.n : 16), S("application/json")); }
+static bool is_lines(str type) { return str_ieq(str_slice(type.p, type.n < 20 ? type.n : 20), S("application/x-ndjson")); }
 static bool is_sse(str type) { return str_ieq(str_slice(type.p, type.n < 17 ? type.n : 17), S("text/event-stream")); }
 
 /* The attempt is over by our own decision: no further event will come. */
@@ -137,11 +138,14 @@ static void attempt_on_head(void *ctx, const struct http_head *h)
     r->retry_after = arena_str(r->a, http_get(h, S("retry-after")));
     if (h->status >= 300 && h->status < 400)
         attempt_give_up(r, ERR_UPSTREAM, S("the upstream answered with a redirect, which is not followed"));
-    else if (h->status == 200 && r->call.stream && !is_sse(r->upstream_type))
+    else if (h->status == 200 && r->call.stream && !(r->up->lines ? is_lines(r->upstream_type) : is_sse(r->upstream_type)))
         attempt_give_up(r, ERR_UPSTREAM, S("the upstream did not answer with a stream"));
     else if (h->status == 200 && !r->call.stream && !is_json(r->upstream_type))
         attempt_give_up(r, ERR_UPSTREAM, S("the upstream did not answer with JSON"));
-    else if (h->status == 200 && r->call.stream) {
+    else if (h->status == 200 && r->call.stream && r->up->lines) {
+        ndjson_init(&r->lines, r->loop->gate->opt.record_max);
+        r->lines_open = true;
+    } else if (h->status == 200 && r->call.stream) {
         sse_init(&r->sse, r->loop->gate->opt.record_max);
         r->sse_open = true;
     } else if (h->status != 200)
@@ -178,8 +182,8 @@ static void attempt_hold(struct gate_req *r, str bytes)
 /* One event: true when its bytes go to the client at once. */
 static bool attempt_event(struct gate_req *r, const struct sse_event *ev)
 {
-    if (!ev->has_data)
-        return !r->holding;
+    if (!ev->has_data)                  /* a comment: of use where the client reads such a stream too */
+        return !r->holding && !r->sink;
     bool started = r->reply.started;
     str out;
     enum wire_event kind = speak_event(r, ev->event, ev->data, &out);
@@ -236,6 +240,18 @@ static void attempt_events(struct gate_req *r, str data)
         attempt_give_up(r, ERR_UPSTREAM, S("the upstream sent an event that is too large"));
 }
 
+static void attempt_lines(struct gate_req *r, str data)
+{
+    struct sse_event ev = { .has_data = true };
+    enum err e = ERR_OK;
+    ndjson_feed(&r->lines, data);
+    while (!r->upstream_ended && (e = ndjson_next(&r->lines, &ev.raw, &ev.data)) == ERR_OK)
+        if (attempt_event(r, &ev))
+            attempt_relay(r, ev.raw);
+    if (e != ERR_OK && e != ERR_AGAIN && !r->upstream_ended)
+        attempt_give_up(r, ERR_UPSTREAM, S("the upstream sent a line that is too large"));
+}
+
 static void attempt_on_data(void *ctx, str data)
 {
     struct gate_req *r = ctx;
@@ -243,6 +259,8 @@ static void attempt_on_data(void *ctx, str data)
         return;
     if (r->sse_open)
         attempt_events(r, data);
+    else if (r->lines_open)
+        attempt_lines(r, data);
     else if (buf_put(&r->taken, data) != ERR_OK)
         attempt_give_up(r, ERR_UPSTREAM, S("the upstream's reply is larger than the configured limit"));
     if (r->upstream_ended)
@@ -253,6 +271,12 @@ static void attempt_on_end(void *ctx, enum err e, const char *detail)
 {
     struct gate_req *r = ctx;
     r->x = NULL;
+    if (r->lines_open && !r->upstream_ended && e == ERR_OK && ndjson_pending(&r->lines))
+        attempt_lines(r, S("\n"));      /* a last line need not end */
+    if (r->upstream_ended) {
+        gate_step(r);
+        return;
+    }
     r->upstream_ended = true;
     r->upstream_err = e;
     if (e != ERR_OK && detail && *detail)
@@ -272,7 +296,7 @@ static enum err attempt_error_reply(struct gate_req *r)
 
 static enum err attempt_stream_end(struct gate_req *r)
 {
-    if (sse_pending(&r->sse) || !r->reply.finished)
+    if ((r->sse_open && sse_pending(&r->sse)) || !r->reply.finished)
         return gate_fail(r, ERR_CUT, STR_NONE);
     if (r->reply.done)
         return ERR_OK;
@@ -289,13 +313,13 @@ enum err gate_stream(struct gate_req *r)
         return ERR_AGAIN;
     if (r->upstream_err != ERR_OK) {
         /* Everything was there and only the connection's end was rough: the answer is whole. */
-        if (r->sse_open && r->upstream_err == ERR_CUT && r->reply.finished && r->reply.done)
+        if ((r->sse_open || r->lines_open) && r->upstream_err == ERR_CUT && r->reply.finished && r->reply.done)
             return ERR_OK;
         return r->upstream_err;
     }
     if (r->status != 200)
         return attempt_error_reply(r);
-    if (r->sse_open)
+    if (r->sse_open || r->lines_open)
         return attempt_stream_end(r);
     r->first_us = clock_mono_us(&r->loop->gate->opt.clock);
     enum err e = speak_reply(r);

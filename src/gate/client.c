@@ -79,6 +79,52 @@ static str anthropic_client_error_from(struct gate_req *r)
 
 static str anthropic_client_error_event(struct gate_req *r, enum err e, str message) { return anthropic_error_event(r->a, e, message, request_id(r)); }
 
+/* ---- Ollama ---- */
+
+static enum err ollama_client_decode(struct gate_req *r)
+{
+    bool generate = str_eq(http_req_head(r->http)->path, S("/api/generate"));
+    enum err e = ollama_decode(r->a, r->op, generate, http_req_body(r->http), &r->call, &r->why);
+    r->op = e == ERR_OK ? r->call.op : r->op;
+    return e;
+}
+
+static void ollama_client_begin(struct gate_req *r)
+{
+    char at[CLOCK_TEXT];
+    clock_text(r->wall_us, at);
+    r->speech->writer.ollama = (struct ollama_writer){ .model = asked_model(r), .created_at = arena_str(r->a, str_of(at)), .generate = r->call.generate,
+                                                       .begin_ns = r->begin_us * 1000, .load_ns = r->queue_us * 1000 };
+}
+
+static void ollama_client_times(struct gate_req *r)
+{
+    r->speech->writer.ollama.now_ns = clock_mono_us(&r->loop->gate->opt.clock) * 1000;
+    r->speech->writer.ollama.first_ns = r->first_us * 1000;
+}
+
+static enum err ollama_client_delta(struct gate_req *r, const struct delta *d)
+{
+    ollama_client_times(r);
+    return ollama_write_delta(&r->speech->writer.ollama, r->a, &r->speech->out, &r->reply, d);
+}
+
+static enum err ollama_client_whole(struct gate_req *r, struct buf *out)
+{
+    ollama_client_times(r);
+    return ollama_write_reply(r->a, out, &r->speech->writer.ollama, &r->reply, &r->speech->answer);
+}
+
+static str ollama_client_error(struct gate_req *r, enum err e, str message, str param)
+{
+    if (param.n && message.n)
+        message = arena_printf(r->a, "%.*s: %.*s", STR_ARG(param), STR_ARG(message));
+    return ollama_error_body(r->a, e, message);
+}
+
+static str ollama_client_error_from(struct gate_req *r) { return ollama_error_from(r->a, &r->reply); }
+static str ollama_client_error_event(struct gate_req *r, enum err e, str message) { return ollama_error_line(r->a, e, message); }
+
 /* ---- the table ---- */
 
 static const struct client_side sides[] = {
@@ -86,6 +132,9 @@ static const struct client_side sides[] = {
                          S("data: [DONE]\n\n"), openai_client_error, openai_client_error_from, openai_client_error_event },
     [DIALECT_ANTHROPIC] = { S("text/event-stream; charset=utf-8"), anthropic_client_decode, anthropic_to_chat, anthropic_client_begin, anthropic_client_delta,
                             anthropic_client_whole, S("event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"), anthropic_client_error, anthropic_client_error_from, anthropic_client_error_event },
+    /* Ollama's last line is end mark and counts in one: a stream without it is cut. */
+    [DIALECT_OLLAMA] = { S("application/x-ndjson"), ollama_client_decode, ollama_to_chat, ollama_client_begin, ollama_client_delta, ollama_client_whole,
+                         S(""), ollama_client_error, ollama_client_error_from, ollama_client_error_event },
 };
 
 const struct client_side *client_side(enum dialect d) { return &sides[d]; }

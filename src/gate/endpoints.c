@@ -2,6 +2,9 @@
 #include "gate/request.h"
 
 static void endpoint_models(struct gate_loop *l, struct http_req *http, str rest);
+static void endpoint_tags(struct gate_loop *l, struct http_req *http, str rest);
+static void endpoint_show(struct gate_loop *l, struct http_req *http, str rest);
+static void endpoint_version(struct gate_loop *l, struct http_req *http, str rest);
 static void endpoint_health(struct gate_loop *l, struct http_req *http, str rest);
 static void endpoint_root(struct gate_loop *l, struct http_req *http, str rest);
 
@@ -16,6 +19,12 @@ static const struct endpoint {
     { S("POST"), S("/v1/completions"), false, DIALECT_OPENAI, OP_COMPLETION, NULL },
     { S("POST"), S("/v1/messages"), false, DIALECT_ANTHROPIC, OP_CHAT, NULL },
     { S("POST"), S("/v1/messages/count_tokens"), false, DIALECT_ANTHROPIC, OP_COUNT, NULL },
+    { S("POST"), S("/api/chat"), false, DIALECT_OLLAMA, OP_CHAT, NULL },
+    { S("POST"), S("/api/generate"), false, DIALECT_OLLAMA, OP_CHAT, NULL },
+    { S("GET"), S("/api/tags"), false, DIALECT_OLLAMA, OP_NONE, endpoint_tags },
+    { S("GET"), S("/api/ps"), false, DIALECT_OLLAMA, OP_NONE, endpoint_tags },
+    { S("POST"), S("/api/show"), false, DIALECT_OLLAMA, OP_NONE, endpoint_show },
+    { S("GET"), S("/api/version"), false, DIALECT_OLLAMA, OP_NONE, endpoint_version },
     { S("GET"), S("/v1/models"), false, DIALECT_OPENAI, OP_NONE, endpoint_models },
     { S("GET"), S("/v1/models/"), true, DIALECT_OPENAI, OP_NONE, endpoint_models },
     { S("GET"), S("/health"), false, DIALECT_OPENAI, OP_NONE, endpoint_health },
@@ -25,6 +34,8 @@ static const struct endpoint {
 /* Which API somebody means who has no call yet: by the path, and for /v1/models by the version that Anthropic's clients always send. */
 static enum dialect dialect_of(str path, bool versioned)
 {
+    if (str_starts(path, S("/api/")))
+        return DIALECT_OLLAMA;
     return str_starts(path, S("/v1/messages")) || (versioned && str_starts(path, S("/v1/models"))) ? DIALECT_ANTHROPIC : DIALECT_OPENAI;
 }
 
@@ -36,6 +47,8 @@ static enum dialect dialect_asked(struct http_req *http)
 
 static str error_in(struct arena *a, enum dialect d, enum err e, str message)
 {
+    if (d == DIALECT_OLLAMA)
+        return ollama_error_body(a, e, message);
     return d == DIALECT_ANTHROPIC ? anthropic_error_body(a, e, message, STR_NONE) : openai_error_body(a, e, message, STR_NONE);
 }
 
@@ -85,6 +98,58 @@ static void endpoint_models(struct gate_loop *l, struct http_req *http, str rest
                 return;
             }
     endpoint_error(http, ERR_MODEL, STR_NONE, STR_NONE);
+}
+
+/* What Ollama's clients look at before they ask. hearth is none: dates and sizes that it does not know are empty or zero. */
+static struct ollama_model ollama_look(const struct model *m)
+{
+    return (struct ollama_model){ .name = m->name, .modified_at = S("1970-01-01T00:00:00Z"), .digest = S(""), .context = m->context };
+}
+
+static void endpoint_tags(struct gate_loop *l, struct http_req *http, str rest)
+{
+    (void)rest;
+    struct arena *a = http_req_arena(http);
+    const struct gate_config *cfg = l->view->cfg;
+    bool loaded = str_eq(http_req_head(http)->path, S("/api/ps"));
+    struct ollama_model *list = arena_new(a, struct ollama_model, cfg->policy.n_models + 1);
+    size_t n = 0;
+    for (size_t i = 0; list && i < cfg->policy.n_models; i++) {
+        struct fleet_state s = { .state = "served" };
+        if (cfg->engines[i])
+            fleet_look(cfg->engines[i], &s);
+        if (!loaded || (cfg->engines[i] && strcmp(s.state, "ready") == 0))
+            list[n++] = ollama_look(&cfg->policy.models[i]);
+    }
+    (void)http_reply(http, 200, S("application/json"), STR_NONE, loaded ? ollama_ps_body(a, list, n) : ollama_tags_body(a, list, n));
+}
+
+static void endpoint_show(struct gate_loop *l, struct http_req *http, str rest)
+{
+    (void)rest;
+    struct arena *a = http_req_arena(http);
+    const struct policy *p = &l->view->cfg->policy;
+    json v;
+    str name = STR_NONE;
+    if (json_parse(a, http_req_body(http), &JSON_DEFAULT_LIMITS, &v, NULL) != ERR_OK ||
+        json_text(a, json_type(json_member(v, S("model"))) == JSON_STRING ? json_member(v, S("model")) : json_member(v, S("name")), &name) != ERR_OK) {
+        endpoint_error(http, ERR_SYNTAX, S("the body must be an object that names a model"), STR_NONE);
+        return;
+    }
+    for (size_t i = 0; i < p->n_models; i++)
+        if (str_eq(p->models[i].name, name)) {
+            struct ollama_model m = ollama_look(&p->models[i]);
+            (void)http_reply(http, 200, S("application/json"), STR_NONE, ollama_show_body(a, &m, p->models[i].chat_template));
+            return;
+        }
+    endpoint_error(http, ERR_MODEL, STR_NONE, STR_NONE);
+}
+
+static void endpoint_version(struct gate_loop *l, struct http_req *http, str rest)
+{
+    (void)l;
+    (void)rest;
+    (void)http_reply(http, 200, S("application/json"), STR_NONE, ollama_version_body(http_req_arena(http), S(HEARTH_VERSION)));
 }
 
 static void endpoint_health(struct gate_loop *l, struct http_req *http, str rest)
@@ -143,7 +208,7 @@ void gate_on_request(void *ctx, struct http_req *http)
     if (other)
         endpoint_error(http, ERR_METHOD, STR_NONE, str_eq(other->method, S("POST")) ? S("Allow: POST\r\n") : S("Allow: GET, HEAD\r\n"));
     else
-        endpoint_error(http, ERR_NOTFOUND, S("there is nothing at this path; hearth serves /v1/chat/completions, /v1/completions, /v1/messages and /v1/models"), STR_NONE);
+        endpoint_error(http, ERR_NOTFOUND, S("there is nothing at this path; hearth serves /v1/chat/completions, /v1/completions, /v1/messages, /v1/models, /api/chat and /api/generate"), STR_NONE);
 }
 
 /* ---- before a body is read ---- */

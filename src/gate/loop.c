@@ -175,6 +175,8 @@ void gate_end(struct gate_req *r)
         ledger_unreserve(l->gate->opt.ledger, (size_t)r->places);
     if (r->sse_open)
         sse_free(&r->sse);
+    if (r->lines_open)
+        ndjson_free(&r->lines);
     speak_free(r);
     buf_free(&r->taken);
     buf_free(&r->held);

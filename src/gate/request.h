@@ -88,9 +88,10 @@ struct gate_req {
 
     /* STREAM */
     int status;                         /* the upstream's */
-    bool upstream_ended, paused, reply_started, holding, sse_open;
+    bool upstream_ended, paused, reply_started, holding, sse_open, lines_open;
     enum err upstream_err;
     struct sse sse;
+    struct ndjson lines;                /* in place of it where the upstream speaks so */
     struct reply reply;
     str upstream_type, retry_after;
     struct buf taken;                   /* what the client was or will be given: for the record, and the reply itself when not streamed */

@@ -40,6 +40,8 @@ enum err speak_request(struct gate_req *r)
     if (!s)
         return ERR_LIMIT;
     s->sink = (struct delta_sink){ speak_on_delta, r };
+    if (r->up->lines)
+        s->reader.ollama.call = str_slice(r->id + UUID_TEXT - 13, 12);       /* the id's random end */
     buf_init(&s->body, r->loop->gate->opt.limits.body * 2);
     buf_init(&s->out, r->loop->gate->opt.record_max);
     answer_init(&s->answer, r->a, r->view->cfg->reply_max);
@@ -87,7 +89,8 @@ str speak_error_reply(struct gate_req *r, int status, str body)
     if (r->dialect != r->up->dialect)
         return own;
     arena_reset(&r->loop->scratch);
-    if (json_parse(&r->loop->scratch, body, &JSON_DEFAULT_LIMITS, &v, NULL) == ERR_OK && json_type(json_member(v, S("error"))) == JSON_OBJECT)
+    enum json_type is = r->dialect == DIALECT_OLLAMA ? JSON_STRING : JSON_OBJECT;
+    if (json_parse(&r->loop->scratch, body, &JSON_DEFAULT_LIMITS, &v, NULL) == ERR_OK && json_type(json_member(v, S("error"))) == is)
         return arena_str(r->a, body);
     return own;
 }
@@ -99,4 +102,6 @@ void speak_free(struct gate_req *r)
     buf_free(&r->speech->body);
     buf_free(&r->speech->out);
     answer_free(&r->speech->answer);
+    if (r->dialect == DIALECT_OLLAMA)
+        ollama_writer_free(&r->speech->writer.ollama);
 }

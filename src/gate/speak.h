@@ -6,6 +6,7 @@
 #define HEARTH_GATE_SPEAK_H
 
 #include "wire/anthropic.h"
+#include "wire/ollama.h"
 #include "wire/openai_chat.h"
 
 struct gate_req;
@@ -22,10 +23,12 @@ struct speech {
     union {
         struct openai_reader openai;
         struct anthropic_reader anthropic;
+        struct ollama_reader ollama;
     } reader;
     union {
         struct openai_chat_writer openai;
         struct anthropic_writer anthropic;
+        struct ollama_writer ollama;
     } writer;
 };
 
@@ -47,6 +50,7 @@ const struct client_side *client_side(enum dialect d);
 /* ---- upstream.c: the side of the upstream ---- */
 struct upstream_side {
     enum dialect dialect;
+    bool lines;                         /* a stream is NDJSON, not SSE */
     enum err (*forward)(struct arena *a, const struct call *c, str model_id, str slices[OPENAI_MAX_SLICES], size_t *n);
     enum err (*from_chat)(struct gate_req *r, str model_id);                /* into speech.body */
     str (*target)(const struct gate_req *r);

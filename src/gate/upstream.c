@@ -77,22 +77,51 @@ static enum wire_event anthropic_up_event(struct gate_req *r, str event, str dat
 
 static enum err anthropic_up_reply(struct gate_req *r, str body, const struct delta_sink *sink)
 {
+    if (r->op == OP_COUNT)
+        return anthropic_read_count(&r->loop->scratch, body, &r->reply);
     return anthropic_read_reply(r->a, &r->loop->scratch, body, &r->reply, sink);
 }
 
 static void anthropic_up_error(struct gate_req *r, int status, str body) { anthropic_read_error(r->a, &r->loop->scratch, status, body, &r->reply); }
 
+/* ---- Ollama ---- */
+
+static enum err ollama_up_from_chat(struct gate_req *r, str id) { return ollama_from_chat(r->a, &r->speech->chat, id, &r->speech->body, &r->why); }
+
+static str ollama_up_target(const struct gate_req *r)
+{
+    return r->dialect == DIALECT_OLLAMA && r->call.generate ? S("/api/generate") : S("/api/chat");
+}
+
+static enum wire_event ollama_up_event(struct gate_req *r, str event, str data, const struct delta_sink *sink)
+{
+    (void)event;
+    return ollama_read_line(&r->speech->reader.ollama, r->a, &r->loop->scratch, data, &r->reply, sink);
+}
+
+static enum err ollama_up_reply(struct gate_req *r, str body, const struct delta_sink *sink)
+{
+    return ollama_read_reply(&r->speech->reader.ollama, r->a, &r->loop->scratch, body, &r->reply, sink);
+}
+
+static void ollama_up_error(struct gate_req *r, int status, str body) { ollama_read_error(r->a, &r->loop->scratch, status, body, &r->reply); }
+
 /* ---- the table ---- */
 
-static const struct upstream_side openai_side = { DIALECT_OPENAI, openai_upstream_body, openai_up_from_chat, openai_up_target, openai_up_fields,
+static const struct upstream_side openai_side = { DIALECT_OPENAI, false, openai_upstream_body, openai_up_from_chat, openai_up_target, openai_up_fields,
                                                   openai_up_event, openai_up_reply, openai_up_error };
-static const struct upstream_side anthropic_side = { DIALECT_ANTHROPIC, anthropic_upstream_body, anthropic_up_from_chat, anthropic_up_target, anthropic_up_fields,
+static const struct upstream_side anthropic_side = { DIALECT_ANTHROPIC, false, anthropic_upstream_body, anthropic_up_from_chat, anthropic_up_target, anthropic_up_fields,
                                                      anthropic_up_event, anthropic_up_reply, anthropic_up_error };
+static const struct upstream_side ollama_side = { DIALECT_OLLAMA, true, ollama_upstream_body, ollama_up_from_chat, ollama_up_target, openai_up_fields,
+                                                  ollama_up_event, ollama_up_reply, ollama_up_error };
+
 const struct upstream_side *upstream_side(const struct gate_req *r)
 {
     switch (r->decision.model->provider->api) {
     case API_ANTHROPIC:
         return &anthropic_side;
+    case API_OLLAMA:                    /* with a URL that ends in /v1 it is asked in OpenAI's way */
+        return has_path(r) ? &openai_side : &ollama_side;
     default:
         return &openai_side;
     }

@@ -29,6 +29,7 @@ struct anthropic_reader {               /* one stream; zeroed before its first e
 /* `sink` may be NULL: only `r` is filled and the event classified. */
 enum wire_event anthropic_read_event(struct anthropic_reader *s, struct arena *a, struct arena *scratch, str event, str data, struct reply *r, const struct delta_sink *sink);
 enum err anthropic_read_reply(struct arena *a, struct arena *scratch, str body, struct reply *r, const struct delta_sink *sink);
+enum err anthropic_read_count(struct arena *scratch, str body, struct reply *r);       /* of count_tokens: r->prompt_tokens */
 void anthropic_read_error(struct arena *a, struct arena *scratch, int status, str body, struct reply *r);
 
 /* ---- what a client is given ---- */
@@ -52,7 +53,6 @@ str anthropic_count_body(struct arena *a, int64_t tokens);                      
 str anthropic_error_body(struct arena *a, enum err e, str message, str request_id);
 str anthropic_error_from(struct arena *a, const struct reply *r, str request_id);   /* from an upstream's: message kept, type by its status */
 str anthropic_error_event(struct arena *a, enum err e, str message, str request_id);     /* "event: error\ndata: …\n\n" */
-int anthropic_status(enum err e);       /* 529 for ERR_BUSY by overload of an engine, else err_http(); 429 stays 429 */
 str anthropic_models_body(struct arena *a, const struct openai_model *m, size_t n);
 str anthropic_model_body(struct arena *a, const struct openai_model *m);
 

@@ -211,6 +211,17 @@ enum err anthropic_read_reply(struct arena *a, struct arena *scratch, str body, 
     return ERR_OK;
 }
 
+enum err anthropic_read_count(struct arena *scratch, str body, struct reply *r)
+{
+    json v;
+    arena_reset(scratch);
+    if (json_parse(scratch, body, &JSON_DEFAULT_LIMITS, &v, NULL) != ERR_OK)
+        return ERR_UPSTREAM;
+    codec_tokens(json_member(v, S("input_tokens")), &r->prompt_tokens);
+    r->finished = r->done = true;
+    return r->prompt_tokens == TOKENS_UNKNOWN ? ERR_UPSTREAM : ERR_OK;
+}
+
 void anthropic_read_error(struct arena *a, struct arena *scratch, int status, str body, struct reply *r)
 {
     openai_read_error(a, scratch, status, body, r);     /* the same members, and the same guesses where it is neither */

@@ -331,11 +331,9 @@ static str error_body(struct arena *a, str type, str message, str request_id)
     return codec_settle(a, &b, o.err, S("{\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":\"out of memory\"},\"request_id\":null}"));
 }
 
-int anthropic_status(enum err e) { return err_http(e); }
-
 str anthropic_error_body(struct arena *a, enum err e, str message, str request_id)
 {
-    return error_body(a, type_of_status(anthropic_status(e)), message.n ? message : str_of(err_text(e)), request_id);
+    return error_body(a, type_of_status(err_http(e)), message.n ? message : str_of(err_text(e)), request_id);
 }
 
 str anthropic_error_from(struct arena *a, const struct reply *r, str request_id)

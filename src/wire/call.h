@@ -42,6 +42,7 @@ struct call {
     json tools, tool_choice, response_format, logit_bias;    /* JSON_ABSENT where not given */
     str prompt;                         /* completions: one text */
     bool has_image;                     /* any part that is not text */
+    bool generate;                      /* Ollama: one prompt and not a list of messages, and the reply has that shape */
 };
 
 /* What is wrong with a request, for the client: `param` names the field ("messages[2].role") or is empty. */

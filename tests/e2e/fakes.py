@@ -27,6 +27,7 @@ def need(ok, message):
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def log_message(self, *a):
         pass
@@ -55,7 +56,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.seen.append((self.path, dict(self.headers), body))
-        api = {"/v1/chat/completions": OpenAI, "/v1/messages": Anthropic, "/v1/messages/count_tokens": Anthropic, "/api/chat": Ollama}.get(self.path)
+        api = {"/v1/chat/completions": OpenAI, "/v1/messages": Anthropic, "/v1/messages/count_tokens": Anthropic, "/api/chat": Ollama, "/api/generate": Generate}.get(self.path)
         if not api:
             return self.reply(404, {"error": {"message": f"no such path {self.path}", "type": "not_found_error"}})
         try:
@@ -310,6 +311,30 @@ class Ollama:
             if want == "cut":
                 return h.cut()
         h.chunk(json.dumps(Ollama.last(want)) + "\n")
+        h.chunk("")
+
+
+class Generate(Ollama):
+    @staticmethod
+    def check(h, b):
+        need(isinstance(b.get("prompt"), str), "prompt is missing")
+
+    @staticmethod
+    def wanted(b):
+        return b["prompt"]
+
+    @staticmethod
+    def whole(b, want):
+        last = Ollama.last(want)
+        del last["message"]
+        return {**last, "response": TEXT}
+
+    @staticmethod
+    def stream(h, b, want):
+        h.start("application/x-ndjson")
+        for p in pieces(TEXT):
+            h.chunk(json.dumps({"model": "served-ollama", "created_at": "2026-01-01T00:00:00Z", "response": p, "done": False}, ensure_ascii=False) + "\n")
+        h.chunk(json.dumps({**Generate.whole(b, want), "response": ""}) + "\n")
         h.chunk("")
 
 
