@@ -52,6 +52,8 @@ void json_put_key(struct json_out *o, str key)
 enum err json_escape(struct buf *b, str text)
 {
     static const char hex[] = "0123456789abcdef", named[] = "\"\\\b\f\n\r\t";
+    if (!text.n)
+        return ERR_OK;                  /* it may have no address */
     const char *p = text.p, *end = text.p + text.n;
     while (p < end) {
         const char *run = p;
