@@ -4,13 +4,14 @@
 #include "wire/anthropic.h"
 #include "wire/ollama.h"
 #include "wire/openai_chat.h"
+#include "wire/responses.h"
 #include "wire/sse.h"
 
 #include <assert.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 
-enum { CLIENTS = 3 };
+enum { CLIENTS = 4, LINES = 2 };         /* the one that is given lines and not events */
 
 struct run {
     struct arena a, scratch;
@@ -21,6 +22,7 @@ struct run {
     struct openai_chat_writer to_openai;
     struct anthropic_writer to_anthropic;
     struct ollama_writer to_ollama;
+    struct responses_writer to_responses;
     struct answer answer;
     struct buf out[CLIENTS];
     enum err err[CLIENTS];
@@ -36,6 +38,8 @@ static void on_delta(void *ctx, const struct delta *d)
         w->err[1] = anthropic_write_delta(&w->to_anthropic, &w->a, &w->out[1], &w->reply, d);
     if (!w->err[2])
         w->err[2] = ollama_write_delta(&w->to_ollama, &w->a, &w->out[2], &w->reply, d);
+    if (!w->err[3])
+        w->err[3] = responses_write_delta(&w->to_responses, &w->a, &w->out[3], &w->reply, d);
 }
 
 static bool read_one(struct run *w, int which, str event, str data)
@@ -57,6 +61,7 @@ static void run_init(struct run *w)
     w->to_openai = (struct openai_chat_writer){ .id = S("id"), .model = S("m"), .include_usage = true, .is_chat = true };
     w->to_anthropic = (struct anthropic_writer){ .id = S("id"), .model = S("m") };
     w->to_ollama = (struct ollama_writer){ .model = S("m"), .created_at = S("t") };
+    w->to_responses = (struct responses_writer){ .id = S("resp_1"), .model = S("m") };
     answer_init(&w->answer, &w->a, 8 << 20);
     for (int i = 0; i < CLIENTS; i++)
         buf_init(&w->out[i], 64 << 20);
@@ -66,6 +71,7 @@ static void run_free(struct run *w)
 {
     answer_free(&w->answer);
     ollama_writer_free(&w->to_ollama);
+    responses_writer_free(&w->to_responses);
     for (int i = 0; i < CLIENTS; i++)
         buf_free(&w->out[i]);
     arena_free(&w->a);
@@ -106,7 +112,9 @@ static void check_json(struct arena *a, str text)
 /* Whatever was written, up to a writer's refusal, can be read as its API is read. */
 static void check_out(struct run *w)
 {
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < CLIENTS; i++) {
+        if (i == LINES)
+            continue;
         struct sse s;
         struct sse_event ev;
         sse_init(&s, 64 << 20);
@@ -117,7 +125,7 @@ static void check_out(struct run *w)
         assert(w->err[i] || !sse_pending(&s));
         sse_free(&s);
     }
-    for (str left = buf_str(&w->out[2]), line; left.n; left = str_skip(left, line.n + 1)) {
+    for (str left = buf_str(&w->out[LINES]), line; left.n; left = str_skip(left, line.n + 1)) {
         line = str_slice(left.p, str_index(left, '\n'));
         if (line.n < left.n)
             check_json(&w->a, line);
@@ -136,6 +144,9 @@ static void check_whole(struct run *w)
         check_json(&w->a, buf_str(&b));
     buf_clear(&b);
     if (ollama_write_reply(&w->a, &b, &w->to_ollama, &w->reply, &w->answer) == ERR_OK)
+        check_json(&w->a, buf_str(&b));
+    buf_clear(&b);
+    if (responses_write_reply(&b, &w->to_responses, &w->reply, &w->answer) == ERR_OK)
         check_json(&w->a, buf_str(&b));
     buf_free(&b);
 }

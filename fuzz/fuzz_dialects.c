@@ -3,6 +3,7 @@
 #include "wire/anthropic.h"
 #include "wire/ollama.h"
 #include "wire/openai_chat.h"
+#include "wire/responses.h"
 
 #include <assert.h>
 
@@ -14,13 +15,19 @@ static enum err decode(struct arena *a, int which, str body, struct call *c, str
     case 0:  return openai_decode(a, OP_CHAT, body, c, why);
     case 1:  return anthropic_decode(a, OP_CHAT, body, c, why);
     case 2:  return ollama_decode(a, OP_CHAT, false, body, c, why);
-    default: return ollama_decode(a, OP_CHAT, true, body, c, why);
+    case 3:  return ollama_decode(a, OP_CHAT, true, body, c, why);
+    default: return responses_decode(a, body, c, why);
     }
 }
 
 static enum err to_chat(struct arena *a, const struct call *c, struct chat *chat, struct wire_error *why)
 {
-    return c->dialect == DIALECT_OPENAI ? openai_to_chat(a, c, chat, why) : c->dialect == DIALECT_ANTHROPIC ? anthropic_to_chat(a, c, chat, why) : ollama_to_chat(a, c, chat, why);
+    switch (c->dialect) {
+    case DIALECT_OPENAI:    return openai_to_chat(a, c, chat, why);
+    case DIALECT_ANTHROPIC: return anthropic_to_chat(a, c, chat, why);
+    case DIALECT_RESPONSES: return responses_to_chat(a, c, chat, why);
+    default:                return ollama_to_chat(a, c, chat, why);
+    }
 }
 
 static void check(struct arena *a, const struct call *c, int which)
@@ -54,7 +61,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
     if (!n)
         return 0;
     arena_init(&a, 64 << 20);
-    enum err e = decode(&a, p[0] % 4, (str){ (const char *)p + 1, n - 1 }, &c, &why);
+    enum err e = decode(&a, p[0] % 5, (str){ (const char *)p + 1, n - 1 }, &c, &why);
     for (int which = 0; which < 3 && e == ERR_OK; which++)
         check(&a, &c, which);
     if (e != ERR_OK && e != ERR_LIMIT)

@@ -32,6 +32,30 @@ static str openai_client_error(struct gate_req *r, enum err e, str message, str 
 static str openai_client_error_from(struct gate_req *r) { return openai_error_from(r->a, &r->reply); }
 static str openai_client_error_event(struct gate_req *r, enum err e, str message) { return openai_error_event(r->a, e, message); }
 
+/* ---- OpenAI responses ---- */
+
+static enum err responses_client_decode(struct gate_req *r) { return responses_decode(r->a, http_req_body(r->http), &r->call, &r->why); }
+
+static void responses_client_begin(struct gate_req *r)
+{
+    r->speech->writer.responses = (struct responses_writer){ .id = prefixed(r, "resp_"), .model = asked_model(r), .created = seconds(r), .call = &r->call };
+}
+
+static enum err responses_client_delta(struct gate_req *r, const struct delta *d)
+{
+    return responses_write_delta(&r->speech->writer.responses, r->a, &r->speech->out, &r->reply, d);
+}
+
+static enum err responses_client_whole(struct gate_req *r, struct buf *out)
+{
+    return responses_write_reply(out, &r->speech->writer.responses, &r->reply, &r->speech->answer);
+}
+
+static str responses_client_error_event(struct gate_req *r, enum err e, str message)
+{
+    return r->speech && r->speech->begun ? responses_error_event(r->a, &r->speech->writer.responses, e, message) : openai_error_event(r->a, e, message);
+}
+
 /* ---- Anthropic messages ---- */
 
 static enum err anthropic_client_decode(struct gate_req *r) { return anthropic_decode(r->a, r->op, http_req_body(r->http), &r->call, &r->why); }
@@ -130,6 +154,8 @@ static str ollama_client_error_event(struct gate_req *r, enum err e, str message
 static const struct client_side sides[] = {
     [DIALECT_OPENAI] = { S("text/event-stream; charset=utf-8"), openai_client_decode, openai_to_chat, openai_client_begin, openai_client_delta, openai_client_whole,
                          S("data: [DONE]\n\n"), openai_client_error, openai_client_error_from, openai_client_error_event },
+    [DIALECT_RESPONSES] = { S("text/event-stream; charset=utf-8"), responses_client_decode, responses_to_chat, responses_client_begin, responses_client_delta,
+                            responses_client_whole, S(""), openai_client_error, openai_client_error_from, responses_client_error_event },
     [DIALECT_ANTHROPIC] = { S("text/event-stream; charset=utf-8"), anthropic_client_decode, anthropic_to_chat, anthropic_client_begin, anthropic_client_delta,
                             anthropic_client_whole, S("event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"), anthropic_client_error, anthropic_client_error_from, anthropic_client_error_event },
     /* Ollama's last line is end mark and counts in one: a stream without it is cut. */

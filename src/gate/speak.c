@@ -104,4 +104,6 @@ void speak_free(struct gate_req *r)
     answer_free(&r->speech->answer);
     if (r->dialect == DIALECT_OLLAMA)
         ollama_writer_free(&r->speech->writer.ollama);
+    if (r->dialect == DIALECT_RESPONSES)
+        responses_writer_free(&r->speech->writer.responses);
 }

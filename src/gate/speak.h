@@ -8,6 +8,7 @@
 #include "wire/anthropic.h"
 #include "wire/ollama.h"
 #include "wire/openai_chat.h"
+#include "wire/responses.h"
 
 struct gate_req;
 
@@ -29,6 +30,7 @@ struct speech {
         struct openai_chat_writer openai;
         struct anthropic_writer anthropic;
         struct ollama_writer ollama;
+        struct responses_writer responses;
     } writer;
 };
 

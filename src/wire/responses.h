@@ -17,13 +17,12 @@ struct responses_writer {
     int64_t created;
     const struct call *call;            /* what the reply repeats of the request (tools, temperature, …) */
     /* state */
-    struct answer answer;
+    struct answer answer;               /* its blocks are the items: what the events of an item's end repeat */
     bool init;
     int64_t sequence;
-    int open;                           /* kind of the open item, 0 none */
-    int item;                           /* index of the open item, or of the next */
+    bool open;                          /* the last block's item has begun and not ended */
 };
-void responses_writer_free(struct responses_writer *w);
+void responses_writer_free(struct responses_writer *w);           /* may be called on a zeroed one */
 /* Events for one delta; response.completed (or .incomplete) comes with DELTA_END, and no [DONE]. */
 enum err responses_write_delta(struct responses_writer *w, struct arena *a, struct buf *b, const struct reply *r, const struct delta *d);
 enum err responses_write_reply(struct buf *b, const struct responses_writer *w, const struct reply *r, const struct answer *answer);

@@ -3,7 +3,8 @@
 The upstreams follow the providers' public references (fakes.py); `tiny` is the real engine with the starter model."""
 import base64, json, os, time, unittest
 
-import anthropic, ollama, openai
+import anthropic, ollama, openai, pydantic
+from openai.types.responses import ResponseStreamEvent
 from world import World, wait_for
 from fakes import SCHEMA_TEXT, TEXT, TOOLS, USAGE, Fake
 
@@ -12,6 +13,7 @@ SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "require
 PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}, "days": {"type": "integer"}}}
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(40)).decode()
 WANT_TOOLS = [(n, a) for _, n, a in TOOLS]
+STREAM_EVENT = pydantic.TypeAdapter(ResponseStreamEvent)
 PROVIDERS = ("gpt", "claude", "lama")
 
 
@@ -60,6 +62,55 @@ class OpenAIClient:
         return [{"role": "system", "content": "S"}, {"role": "user", "content": "tools"},
                 {"role": "assistant", "content": None, "tool_calls": [{"id": i, "type": "function", "function": {"name": n, "arguments": json.dumps(a)}} for i, n, a in TOOLS]},
                 *({"role": "tool", "tool_call_id": i, "content": f"result of {n}"} for i, n, _ in TOOLS)]
+
+
+class ResponsesClient:
+    name = "responses"
+    finish = {"stop": "completed", "tools": "completed"}
+
+    def __init__(self, port):
+        self.sdk = openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0, timeout=30)
+        self.error, self.status = openai.APIStatusError, lambda e: e.status_code
+
+    def ask(self, model, text, stream=False, tools=False, schema=False, image=False, history=None, **more):
+        content = [{"type": "input_text", "text": text}, {"type": "input_image", "image_url": "data:image/png;base64," + PNG, "detail": "auto"}] if image else text
+        kw = dict(model=model, input=(history or []) + [{"role": "user", "content": content}], max_output_tokens=64, store=False, **more)
+        if history:
+            kw["instructions"] = "S"
+        if tools:
+            kw["tools"] = [{"type": "function", "name": "weather", "description": "d", "parameters": PARAMETERS, "strict": False}]
+        if schema:
+            kw["text"] = {"format": {"type": "json_schema", "name": "place", "schema": SCHEMA, "strict": True}}
+        if stream:
+            r = self.follow(self.sdk.responses.create(stream=True, **kw))
+        else:
+            r = self.sdk.responses.create(**kw)
+        return Said(r.output_text, [(i.name, json.loads(i.arguments)) for i in r.output if i.type == "function_call"],
+                    "".join(p.text for i in r.output if i.type == "reasoning" for p in i.summary), r.status, r.usage.input_tokens, r.usage.output_tokens)
+
+    def follow(self, events):
+        """What the events said must be what the response at the end repeats; each event is of the SDK's types, in order, without a gap."""
+        texts, items, last = {}, {}, -1
+        for e in events:
+            STREAM_EVENT.validate_python(e.model_dump(by_alias=True))
+            assert e.sequence_number == last + 1, (last, e)
+            last = e.sequence_number
+            if e.type in ("response.output_text.delta", "response.function_call_arguments.delta", "response.reasoning_summary_text.delta"):
+                texts[e.output_index] = texts.get(e.output_index, "") + e.delta
+            elif e.type in ("response.output_text.done", "response.reasoning_summary_text.done"):
+                assert texts[e.output_index] == e.text
+            elif e.type == "response.output_item.done":
+                items[e.output_index] = e.item
+            elif e.type == "response.failed":
+                raise RuntimeError(e.response.error.message)
+            elif e.type in ("response.completed", "response.incomplete"):
+                assert [i.model_dump() for i in e.response.output] == [items[k].model_dump() for k in sorted(items)]
+                return e.response
+        raise AssertionError("no end")
+
+    def history(self):
+        return [{"role": "user", "content": "tools"}, *({"type": "function_call", "call_id": i, "name": n, "arguments": json.dumps(a)} for i, n, a in TOOLS),
+                *({"type": "function_call_output", "call_id": i, "output": f"result of {n}"} for i, n, _ in TOOLS)]
 
 
 class AnthropicClient:
@@ -133,7 +184,7 @@ class Matrix(unittest.TestCase):
         cls.w = World({"providers": f"  ant: {{ api: anthropic, url: {at}, key: '${{HEARTH_TEST_KEY}}', zone: machine }}\n  oai: {{ api: openai, url: {at}/v1, zone: machine }}\n"
                                     f"  oll: {{ api: ollama, url: {at}, zone: machine }}",
                        "models": "  gpt: { provider: oai, id: gpt-x }\n  claude: { provider: ant, id: claude-x }\n  lama: { provider: oll, id: llama-x }"}).start()
-        cls.clients = [c(cls.w.port) for c in (OpenAIClient, AnthropicClient, OllamaClient)]
+        cls.clients = [c(cls.w.port) for c in (OpenAIClient, AnthropicClient, OllamaClient, ResponsesClient)]
 
     @classmethod
     def tearDownClass(cls):
@@ -230,6 +281,18 @@ class Matrix(unittest.TestCase):
             {"type": "text", "text": "plain", "cache_control": {"type": "ephemeral"}}]}])
         self.assertEqual(raw.headers["x-hearth-dropped"], "cache_control, top_k")
 
+    def test_what_needs_a_kept_response_is_refused(self):
+        r = self.clients[3]
+        for field, value in (("previous_response_id", "resp_1"), ("background", True), ("truncation", "auto"), ("extra_body", {"tools": [{"type": "web_search"}]})):
+            with self.subTest(field=field):
+                self.assertIn(field.replace("extra_body", "tools"), self.refused(r, 400, "gpt", "plain", **{field: value}))
+
+    def test_an_answer_that_is_cut_short_says_so(self):
+        events = list(self.clients[3].sdk.responses.create(model="tiny", input="Count to one hundred.", max_output_tokens=4, stream=True))
+        self.assertEqual((events[-1].type, events[-1].response.incomplete_details.reason), ("response.incomplete", "max_output_tokens"))
+        with self.clients[1].sdk.messages.stream(model="tiny", max_tokens=4, messages=[{"role": "user", "content": "Count to one hundred."}]) as s:
+            self.assertEqual(s.get_final_message().stop_reason, "max_tokens")
+
     def test_forwards_are_untouched(self):
         self.clients[1].sdk.messages.create(model="claude", max_tokens=9, messages=[{"role": "user", "content": "plain"}], extra_body={"future_field": {"a": [1.50, 1e3]}, "hearth_note": 1})
         self.assertEqual(self.up.last(), {"max_tokens": 9, "messages": [{"role": "user", "content": "plain"}], "model": "claude-x", "future_field": {"a": [1.5, 1000.0]}})
@@ -274,7 +337,7 @@ class Matrix(unittest.TestCase):
 
     def test_zz_the_record(self):
         rows = [r for r in self.w.rows() if r.get("kind") == "end"] or self.w.rows()
-        self.assertEqual({r["dialect"] for r in rows if "dialect" in r}, {"openai", "anthropic", "ollama"})
+        self.assertEqual({r["dialect"] for r in rows if "dialect" in r}, {"openai", "anthropic", "ollama", "openai-responses"})
         for served, model in (("served-openai", "gpt"), ("served-anthropic", "claude"), ("served-ollama", "lama")):
             self.assertTrue(any(r.get("model_served") == served and r.get("model") == model for r in rows))
         self.assertTrue(self.w.verify())
