@@ -97,7 +97,7 @@ static const struct option price_options[] = {
     { "input", OPTION_MONEY, offsetof(struct price_entry, input), NULL, 0, 0, NULL, "dollars per million tokens" },
     { "output", OPTION_MONEY, offsetof(struct price_entry, output), NULL, 0, 0, NULL, "dollars per million tokens" },
 };
-struct model_entry { str provider, id, file, chat_template; int64_t context, threads, slots; struct price_entry price; };
+struct model_entry { str provider, id, file, chat_template, fallback; int64_t context, threads, slots, retries; struct price_entry price; };
 #define M(f) offsetof(struct model_entry, f)
 static const struct option model_options[] = {
     { "provider", OPTION_TEXT, M(provider), NULL, 0, 0, NULL, "a name from providers; a model with a file needs none" },
@@ -107,6 +107,8 @@ static const struct option model_options[] = {
     { "context", OPTION_INT, M(context), "0", 0, 10000000, NULL, "embedded: tokens for each sequence; 0: the engine's choice" },
     { "threads", OPTION_INT, M(threads), "0", 0, 1024, NULL, "embedded: 0 for one per core" },
     { "slots", OPTION_INT, M(slots), "0", 0, 256, NULL, "embedded: sequences at once; 0: the engine's choice" },
+    { "retries", OPTION_INT, M(retries), "2", 0, 6, NULL, "tries after a failed one, before anything of an answer was seen; the fallbacks' count too" },
+    { "fallback", OPTION_TEXT, M(fallback), NULL, 0, 0, NULL, "the model that is asked when this one fails, where its zone may have the call; then that one's own fallback" },
 };
 
 struct task_entry { int risk, data; str reference, candidate, model, prompt; };
@@ -324,7 +326,7 @@ static enum err load_models(struct loader *l, const struct yaml_node *map)
         if (x->file.n && !x->provider.n)
             add_embedded(l, m);
         list[i] = (struct model){ .name = m->key, .provider = find_provider(l, m, x), .id = x->id, .file = x->file, .chat_template = x->chat_template,
-                                  .context = x->context, .threads = x->threads, .slots = x->slots, .price_input = x->price.input, .price_output = x->price.output };
+                                  .context = x->context, .threads = x->threads, .slots = x->slots, .retries = x->retries, .price_input = x->price.input, .price_output = x->price.output };
         if (list[i].provider && (list[i].provider->api == API_EMBEDDED) != (x->file.n > 0))
             yaml_complain(l->r.report, m->key_at, "model %.*s: a file belongs to an embedded provider, and an embedded model needs one", STR_ARG(m->key));
     }
@@ -347,6 +349,18 @@ static const struct model *find_model(struct loader *l, struct yaml_place at, co
     if (!m)
         yaml_complain(l->r.report, at, "%s: there is no model %.*s%s", what, STR_ARG(name), hint);
     return m;
+}
+
+/* When all models are known. */
+static void link_fallbacks(struct loader *l, const struct yaml_node *map)
+{
+    struct model *list = (struct model *)(uintptr_t)l->c->policy.models;
+    size_t i = 0;
+    for (const struct yaml_node *m = l->c->policy.n_models ? map->first : NULL; m; m = m->next, i++) {
+        list[i].fallback = find_model(l, m->key_at, "fallback", l->models[i].fallback);
+        if (list[i].fallback == &list[i])
+            yaml_complain(l->r.report, m->key_at, "model %.*s: its fallback is itself", STR_ARG(m->key));
+    }
 }
 
 static enum err load_tasks(struct loader *l, const struct yaml_node *map)
@@ -503,6 +517,8 @@ static enum err load_sections(struct loader *l, const struct yaml_node *root)
         e = load_providers(l, yaml_member(root, S("providers")));
     if (!e)
         e = load_models(l, yaml_member(root, S("models")));
+    if (!e)
+        link_fallbacks(l, yaml_member(root, S("models")));
     if (!e)
         e = load_tasks(l, yaml_member(root, S("tasks")));
     return e ? e : load_default(l, yaml_member(root, S("default")));

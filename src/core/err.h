@@ -35,6 +35,7 @@
     X(REFUSED,     502, "server_error",          "upstream_unreachable",    "the upstream could not be reached") \
     X(LOADING,     503, "server_error",          "model_loading",           "the model is being loaded")         \
     X(ENGINE,      503, "server_error",          "engine_failed",           "the local engine is not running")   \
+    X(OPEN,        503, "server_error",          "upstream_unavailable",    "the upstream failed several times and is left alone for a moment") \
     X(STORE,       503, "server_error",          "ledger_unavailable",      "the ledger could not be read or written; the call was refused") \
     X(DEADLINE,    504, "server_error",          "upstream_timeout",        "the upstream did not answer in time")
 

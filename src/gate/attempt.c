@@ -5,6 +5,7 @@
 #include "core/log.h"
 
 #define ERROR_BODY_MAX (1u << 20)       /* of an upstream's error reply */
+#define EARLY_MAX (64u << 10)           /* of a stream that shows nothing yet */
 
 /* ---- CALL ---- */
 
@@ -17,7 +18,7 @@ static enum err attempt_door(struct gate_req *r)
         return gate_fail(r, ERR_PRIVATE, STR_NONE);
     if (p->zone == ZONE_CLOUD && !r->view->cfg->policy.cloud_without_guard)
         return gate_fail(r, ERR_GUARD, STR_NONE);
-    return ERR_OK;
+    return gate_breaker_ask(r);
 }
 
 static void attempt_on_ready(struct fleet_waiter *w)
@@ -57,7 +58,7 @@ static enum err attempt_intent(struct gate_req *r)
     enum err e = speak_request(r);
     if (e != ERR_OK)
         return e;
-    r->attempted = true;
+    r->attempt++;
     gate_submit_intent(r);
     r->call_step = r->decision.model->provider->zone == ZONE_CLOUD && r->in_ledger ? CALL_INTENT_WAIT : CALL_SEND;
     return ERR_OK;
@@ -68,7 +69,7 @@ static enum err attempt_intent_back(struct gate_req *r)
     if (r->in_ledger)
         return ERR_AGAIN;
     r->call_step = CALL_SEND;
-    return r->intent.err == ERR_OK ? ERR_OK : gate_fail(r, ERR_STORE, STR_NONE);
+    return r->entries->intent.err == ERR_OK ? ERR_OK : gate_fail(r, ERR_STORE, STR_NONE);
 }
 
 static void attempt_on_head(void *ctx, const struct http_head *h);
@@ -100,6 +101,8 @@ enum err gate_call(struct gate_req *r)
 {
     static enum err (*const steps[])(struct gate_req *) = {     /* in the order of enum call_step */
         attempt_engine, attempt_engine_back, attempt_intent, attempt_intent_back, attempt_send };
+    if (r->again_us)
+        return ERR_AGAIN;               /* not yet */
     if (r->call_step == CALL_ENGINE) {
         enum err e = attempt_door(r);
         if (e != ERR_OK)
@@ -134,6 +137,7 @@ static void attempt_on_head(void *ctx, const struct http_head *h)
 {
     struct gate_req *r = ctx;
     r->status = h->status;
+    gate_breaker_note(r, h->status >= 500);
     r->upstream_type = arena_str(r->a, http_get(h, S("content-type")));
     r->retry_after = arena_str(r->a, http_get(h, S("retry-after")));
     if (h->status >= 300 && h->status < 400)
@@ -153,17 +157,10 @@ static void attempt_on_head(void *ctx, const struct http_head *h)
     gate_step(r);
 }
 
-/* To the client now, and to the record up to its limit. */
-static void attempt_relay(struct gate_req *r, str bytes)
+static void attempt_send_on(struct gate_req *r, str bytes)
 {
-    if (!bytes.n || r->gone)
+    if (!bytes.n)
         return;
-    if (!r->reply_started) {
-        r->reply_started = true;
-        str fields = gate_reply_fields(r);
-        str all = arena_printf(r->a, "%.*sCache-Control: no-cache\r\n", STR_ARG(fields));
-        http_reply_start(r->http, 200, r->client->stream_type, all.p ? all : fields);
-    }
     r->taken_bytes += bytes.n;
     size_t room = r->loop->gate->opt.record_max - r->taken.n;
     (void)buf_put(&r->taken, str_slice(bytes.p, bytes.n < room ? bytes.n : room));
@@ -171,6 +168,25 @@ static void attempt_relay(struct gate_req *r, str bytes)
         r->paused = true;
         http_exchange_pause(r->x, true);
     }
+}
+
+/* To the client now, and to the record up to its limit. */
+static void attempt_relay(struct gate_req *r, str bytes)
+{
+    if (!bytes.n || r->gone)
+        return;
+    /* Roles and keep-alives commit to nothing: they wait for something to see, as long as another try could take over. */
+    if (!r->reply_started && !r->reply.started && r->early.n + bytes.n <= EARLY_MAX && gate_may_try_again(r) && buf_put(&r->early, bytes) == ERR_OK)
+        return;
+    if (!r->reply_started) {
+        r->reply_started = true;
+        str fields = gate_reply_fields(r);
+        str all = arena_printf(r->a, "%.*sCache-Control: no-cache\r\n", STR_ARG(fields));
+        http_reply_start(r->http, 200, r->client->stream_type, all.p ? all : fields);
+        attempt_send_on(r, buf_str(&r->early));
+        buf_clear(&r->early);
+    }
+    attempt_send_on(r, bytes);
 }
 
 static void attempt_hold(struct gate_req *r, str bytes)
@@ -279,6 +295,8 @@ static void attempt_on_end(void *ctx, enum err e, const char *detail)
     }
     r->upstream_ended = true;
     r->upstream_err = e;
+    if (e != ERR_OK && !r->status)
+        gate_breaker_note(r, true);
     if (e != ERR_OK && detail && *detail)
         gate_fail(r, e, arena_str(r->a, str_of(detail)));
     gate_step(r);

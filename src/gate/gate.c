@@ -63,7 +63,9 @@ static enum err gate_guard(struct gate_req *r)
 
 static enum err gate_route(struct gate_req *r)
 {
-    return route_choose(r->a, &r->view->cfg->policy, &r->decision, &r->why);
+    enum err e = route_choose(r->a, &r->view->cfg->policy, &r->decision, &r->why);
+    r->first = r->decision.model;
+    return e;
 }
 
 /* ---- the machine ---- */
@@ -84,6 +86,10 @@ void gate_step(struct gate_req *r)
             r->stepping = false;
             return;
         }
+        if (e != ERR_OK && (r->stage == STAGE_CALL || r->stage == STAGE_STREAM) && gate_again(r, e)) {
+            r->stage = STAGE_CALL;
+            continue;
+        }
         if (e != ERR_OK && r->err == ERR_OK)
             r->err = e;
         r->stage = e != ERR_OK && r->stage < STAGE_RECORD ? STAGE_RECORD : r->stage + 1;
@@ -102,8 +108,12 @@ static void gate_client(struct gate_req *r)
 struct gate_req *gate_begin(struct gate_loop *l, struct http_req *http, enum dialect dialect, enum op op)
 {
     struct gate_req *r = arena_new(http_req_arena(http), struct gate_req, 1);
-    if (!r)
+    struct gate_entries *entries = arena_new(http_req_arena(http), struct gate_entries, 1);
+    str *slices = arena_new(http_req_arena(http), str, OPENAI_MAX_SLICES);
+    if (!r || !entries || !slices)
         return NULL;
+    r->entries = entries;
+    r->slices = slices;
     http_req_hold(http);
     http_req_set_data(http, r);
     r->loop = l;
@@ -119,6 +129,7 @@ struct gate_req *gate_begin(struct gate_loop *l, struct http_req *http, enum dia
     uuid7(&l->rng, r->wall_us, r->id);
     buf_init(&r->taken, r->view->cfg->reply_max);
     buf_init(&r->held, l->gate->opt.record_max);
+    buf_init(&r->early, l->gate->opt.record_max);
     reply_init(&r->reply);
     gate_client(r);
     r->next = l->requests;

@@ -26,8 +26,10 @@ static struct gate_view *view_new(struct gate_loop *l, struct gate_config *c)
     if (!v)
         return NULL;
     v->by_provider = calloc(c->policy.n_providers + 1, sizeof(struct http_pool *));
+    v->breakers = calloc(c->policy.n_providers + 1, sizeof *v->breakers);
     v->by_model = calloc(c->policy.n_models + 1, sizeof(struct http_pool *));
-    if (!v->by_provider || !v->by_model) {
+    if (!v->by_provider || !v->by_model || !v->breakers) {
+        free(v->breakers);
         free(v->by_provider);
         free(v->by_model);
         free(v);
@@ -43,6 +45,7 @@ static struct gate_view *view_new(struct gate_loop *l, struct gate_config *c)
 static void view_free(struct gate_view *v)
 {
     gate_config_unref(v->cfg);
+    free(v->breakers);
     free(v->by_provider);
     free(v->by_model);
     free(v);
@@ -173,6 +176,7 @@ void gate_end(struct gate_req *r)
         r->next->back = r->back;
     if (r->places > 0)
         ledger_unreserve(l->gate->opt.ledger, (size_t)r->places);
+    gate_again_forget(r);
     if (r->sse_open)
         sse_free(&r->sse);
     if (r->lines_open)
@@ -180,6 +184,7 @@ void gate_end(struct gate_req *r)
     speak_free(r);
     buf_free(&r->taken);
     buf_free(&r->held);
+    buf_free(&r->early);
     gate_view_unref(r->view);
     atomic_fetch_sub_explicit(&l->running, 1, memory_order_relaxed);
     http_req_release(http);             /* r lies in its arena: gone now */
@@ -191,6 +196,7 @@ static void loop_break(struct gate_req *r, enum err e)
     if (r->recorded)
         return;
     gate_attempt_abort(r);
+    gate_again_forget(r);
     r->err = e;
     r->stage = STAGE_RECORD;
     gate_step(r);
@@ -276,6 +282,11 @@ static void loop_on_timer_closed(struct io_timer *t)
     ((struct gate_loop *)((char *)t - offsetof(struct gate_loop, flush_timer)))->open--;
 }
 
+static void loop_on_again_closed(struct io_timer *t)
+{
+    ((struct gate_loop *)((char *)t - offsetof(struct gate_loop, again_timer)))->open--;
+}
+
 static void loop_on_wake_closed(struct io_wake *w)
 {
     ((struct gate_loop *)((char *)w - offsetof(struct gate_loop, wake)))->open--;
@@ -295,8 +306,9 @@ static void loop_close(struct gate_loop *l)
         l->view = NULL;
     } else if (l->closing == 1 && !l->open && !l->dead_views) {
         l->closing = 2;
-        l->open = 2;
+        l->open = 3;
         io_timer_close(&l->flush_timer, loop_on_timer_closed);
+        io_timer_close(&l->again_timer, loop_on_again_closed);
         io_wake_close(&l->wake, loop_on_wake_closed);
     } else if (l->closing == 2 && !l->open) {
         l->closing = 3;
@@ -345,6 +357,7 @@ static enum err loop_open(struct gate_loop *l, struct gate *g, int index, struct
     if (e != ERR_OK)
         return e;
     io_timer_init(l->io, &l->flush_timer, loop_on_flush);
+    io_timer_init(l->io, &l->again_timer, gate_on_again);
     if ((e = io_wake_init(l->io, &l->wake, loop_on_wake)) != ERR_OK)
         return e;
     io_loop_on_turn(l->io, loop_on_turn, l);

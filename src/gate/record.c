@@ -10,6 +10,12 @@ static str record_stop(struct gate_req *r)
     return json_type(stop) == JSON_NONE ? STR_NONE : json_span(stop);
 }
 
+/* The end of a try that came to no intent after one that had one (the client left meanwhile, nobody could be asked) is one more. */
+static int64_t record_attempt(const struct gate_req *r, enum row_kind kind)
+{
+    return r->attempt && kind == ROW_END && !r->entries->intent.on_done ? r->attempt + 1 : r->attempt;
+}
+
 static void record_request(struct gate_req *r, struct ledger_row *row)
 {
     const struct http_head *h = http_req_head(r->http);
@@ -17,7 +23,7 @@ static void record_request(struct gate_req *r, struct ledger_row *row)
     uint64_t retry;
     row->at_us = clock_wall_us(&r->loop->gate->opt.clock);
     row->call_id = str_slice(r->id, UUID_TEXT - 1);
-    row->attempt = r->attempted ? 1 : 0;
+    row->attempt = record_attempt(r, row->kind);
     row->operation = op_name(r->op);
     row->dialect = dialect_name(r->dialect);
     row->policy = &r->view->cfg->policy.hash;
@@ -105,8 +111,8 @@ void gate_submit_intent(struct gate_req *r)
 {
     if (!r->loop->gate->opt.ledger)
         return;
-    record_init(r, &r->intent, ROW_INTENT);
-    record_submit(r, &r->intent);
+    record_init(r, &r->entries->intent, ROW_INTENT);
+    record_submit(r, &r->entries->intent);
     gate_want_flush(r->loop, r->decision.model->provider->zone == ZONE_CLOUD);
 }
 
@@ -124,7 +130,7 @@ static int64_t record_cost(const struct gate_req *r)
 static int64_t known(int64_t tokens) { return tokens == TOKENS_UNKNOWN ? ROW_NULL_I : tokens; }
 static str said(str s) { return s.n ? s : STR_NONE; }
 
-int64_t gate_overhead_us(const struct gate_req *r) { return r->sent_us - r->begin_us - r->queue_us; }
+int64_t gate_overhead_us(const struct gate_req *r) { return r->sent_us - r->begin_us - r->queue_us - r->lost_us; }
 
 static str record_outcome(const struct gate_req *r)
 {
@@ -132,7 +138,7 @@ static str record_outcome(const struct gate_req *r)
     case ERR_OK:     return S("ok");
     case ERR_CLIENT: return S("cancelled");
     case ERR_CUT:    return S("cut");
-    default:         return r->attempted ? S("error") : S("refused");
+    default:         return r->attempt ? S("error") : S("refused");
     }
 }
 
@@ -147,7 +153,7 @@ static void record_result(struct gate_req *r, struct ledger_row *row)
         if (r->reply.has_error)         /* an upstream's text may quote the prompt: its type and code are enough here */
             row->error_detail = said(r->reply.error_code.n ? r->reply.error_code : r->reply.error_type);
     }
-    if (!r->attempted)
+    if (!r->attempt)
         return;
     row->overhead_us = r->sent_us ? gate_overhead_us(r) : ROW_NULL_I;
     row->queue_us = r->asked_us ? r->queue_us : ROW_NULL_I;
@@ -163,28 +169,63 @@ static void record_result(struct gate_req *r, struct ledger_row *row)
     row->cost_micros = record_cost(r);
 }
 
+bool gate_reserve_try(struct gate_req *r)
+{
+    struct ledger *led = r->loop->gate->opt.ledger;
+    struct gate_entries *n = arena_new(r->a, struct gate_entries, 1);
+    str *slices = arena_new(r->a, str, OPENAI_MAX_SLICES);
+    if (!n || !slices || (led && ledger_reserve(led, (size_t)(2 - r->places)) != ERR_OK))
+        return false;
+    r->places = led ? 2 : 0;
+    r->entries = n;
+    r->slices = slices;
+    r->n_slices = 0;
+    return true;
+}
+
+void gate_submit_failed_try(struct gate_req *r, enum err e)
+{
+    struct gate_entries *n = r->entries;
+    if (r->places <= 0)
+        return;
+    r->err = e;
+    record_init(r, &n->end, ROW_END);
+    record_result(r, &n->end.row);
+    r->err = ERR_OK;
+    n->response = r->body;
+    n->end.upstream = (struct ledger_body){ r->slices, r->n_slices };
+    n->end.response = (struct ledger_body){ &n->response, n->response.n ? 1 : 0 };
+    n->end.row.response_bytes = (int64_t)n->response.n;
+    record_submit(r, &n->end);
+    gate_want_flush(r->loop, false);
+}
+
 static void record_submit_end(struct gate_req *r)
 {
-    record_init(r, &r->end, ROW_END);
-    record_result(r, &r->end.row);
-    r->slice_request = http_req_body(r->http);
-    r->end.request = (struct ledger_body){ &r->slice_request, r->slice_request.n ? 1 : 0 };
-    if (r->attempted)
-        r->end.upstream = (struct ledger_body){ r->slices, r->n_slices };
+    struct gate_entries *n = r->entries;
+    struct ledger_entry *end = &n->end;
+    record_init(r, end, ROW_END);
+    record_result(r, &end->row);
+    n->request = http_req_body(r->http);
+    end->request = (struct ledger_body){ &n->request, n->request.n ? 1 : 0 };
+    if (r->attempt)
+        end->upstream = (struct ledger_body){ r->slices, r->n_slices };
     /* What the client is given: the stream with its end, the reply, or the error. */
     if (r->reply_started || (r->err == ERR_OK && r->call.stream)) {
-        r->taken_bytes += r->held.n;
+        r->taken_bytes += r->early.n + r->held.n;
+        if (r->err == ERR_OK)           /* a beginning that showed nothing, and then the end */
+            (void)buf_put(&r->taken, buf_str(&r->early));
         size_t room = r->loop->gate->opt.record_max - r->taken.n;
         if (r->err == ERR_OK)
             (void)buf_put(&r->taken, str_slice(r->held.p, r->held.n < room ? r->held.n : room));
-        r->slice_response = buf_str(&r->taken);
+        n->response = buf_str(&r->taken);
     } else
-        r->slice_response = r->err == ERR_OK ? buf_str(&r->taken) : r->body;
+        n->response = r->err == ERR_OK ? buf_str(&r->taken) : r->body;
     if (r->err == ERR_CLIENT && !r->reply_started)
-        r->slice_response = STR_NONE;
-    r->end.response = (struct ledger_body){ &r->slice_response, r->slice_response.n ? 1 : 0 };
-    r->end.row.response_bytes = r->reply_started ? (int64_t)r->taken_bytes : (int64_t)r->slice_response.n;
-    record_submit(r, &r->end);
+        n->response = STR_NONE;
+    end->response = (struct ledger_body){ &n->response, n->response.n ? 1 : 0 };
+    end->row.response_bytes = r->reply_started ? (int64_t)r->taken_bytes : (int64_t)n->response.n;
+    record_submit(r, end);
     gate_want_flush(r->loop, true);
 }
 
@@ -235,6 +276,7 @@ static void answer(struct gate_req *r)
         if (!r->reply_started)
             (void)http_reply_start(r->http, 200, r->client->stream_type, gate_reply_fields(r));
         r->reply_started = true;
+        (void)http_reply_write(r->http, buf_str(&r->early));
         (void)http_reply_write(r->http, buf_str(&r->held));
         http_reply_end(r->http);
     }
@@ -261,9 +303,10 @@ enum err gate_record(struct gate_req *r)
         if (r->places > 0)
             record_submit_end(r);
     }
-    if (r->in_ledger && r->end.on_done && r->end.seq == 0 && r->end.err == ERR_OK)
+    const struct ledger_entry *end = &r->entries->end;
+    if (r->in_ledger && end->on_done && end->seq == 0 && end->err == ERR_OK)
         return ERR_AGAIN;
-    if (r->end.on_done && r->end.err != ERR_OK) {        /* no answer without its record */
+    if (end->on_done && end->err != ERR_OK) {        /* no answer without its record */
         log_warn("call_refused", LOG_C("call", r->id), LOG_C("why", err_text(ERR_STORE)));
         r->err = ERR_STORE;
         r->why = (struct wire_error){ .err = ERR_STORE };

@@ -17,6 +17,7 @@ struct gate_view {                      /* a configuration as one loop uses it: 
     struct gate_config *cfg;
     struct http_pool **by_provider;     /* lazily opened */
     struct http_pool **by_model;        /* embedded */
+    struct gate_breaker *breakers;      /* by provider */
     int refs;                           /* the loop, and each running call */
     int closing;                        /* pools that have not closed yet */
     struct gate_view *next_dead;        /* nobody uses it: closed at the end of the turn */
@@ -37,6 +38,8 @@ struct gate_loop {
     struct rng rng;
     struct gate_req *requests;          /* all running, for stopping */
     struct gate_view *dead_views;
+    struct gate_req *again;             /* waiting to be tried again */
+    struct io_timer again_timer;
     bool flush_now, flush_later, draining, stopping;
     int closing;                        /* how far: 0 not, 1 servers and pools, 2 handles, 3 all */
     int open;                           /* servers, pools, handles still to be closed */
@@ -55,6 +58,19 @@ struct gate {
 
 enum stage { STAGE_READ, STAGE_CLASSIFY, STAGE_GUARD, STAGE_ROUTE, STAGE_CALL, STAGE_STREAM, STAGE_RECORD, STAGE_DONE };
 enum call_step { CALL_ENGINE, CALL_ENGINE_WAIT, CALL_INTENT, CALL_INTENT_WAIT, CALL_SEND, CALL_WAIT };
+
+enum { TRIES_MAX = 8 };
+
+struct gate_entries {                   /* what the ledger is given of one try, with the slices that it refers to */
+    struct ledger_entry intent, end;
+    str request, response;
+};
+
+struct gate_breaker {                   /* of one provider, in one loop */
+    int failures;                       /* in a row */
+    bool probing;                       /* half open: one call is finding out */
+    int64_t open_until_us;              /* 0: closed */
+};
 
 struct gate_req {
     struct gate_req *next, **back;
@@ -81,10 +97,17 @@ struct gate_req {
     const struct upstream_side *up;
     struct speech *speech;              /* NULL: forwarded from OpenAI to OpenAI */
     const struct delta_sink *sink;      /* NULL: forwarded, not translated */
-    str slices[OPENAI_MAX_SLICES];
+    str *slices;                        /* of this try: its record refers to them */
     size_t n_slices;
     struct http_exchange *x;
-    bool attempted;                     /* an intent was written */
+    int attempt;                        /* which one this is, from 1; 0: none has an intent yet */
+    const struct model *tried[TRIES_MAX];
+    size_t n_tried;                     /* tries in all, also those that came to no intent */
+    bool probe;                         /* this try finds out whether an upstream is back */
+    const struct model *first;          /* the model of the first try, whose `retries` counts */
+    struct speech *past;                /* of earlier tries */
+    int64_t again_us, lost_us;          /* when to try again, 0: not waiting; what earlier tries and waits have taken */
+    struct gate_req *next_again;
 
     /* STREAM */
     int status;                         /* the upstream's */
@@ -95,16 +118,17 @@ struct gate_req {
     struct reply reply;
     str upstream_type, retry_after;
     struct buf taken;                   /* what the client was or will be given: for the record, and the reply itself when not streamed */
+    struct buf early;                   /* the beginning of a stream that shows nothing yet: while it is here, another try is possible */
     struct buf held;                    /* the end of a stream, until its row is on disk */
     size_t taken_bytes;                 /* all of it, also past the record's limit */
 
     /* RECORD */
-    struct ledger_entry intent, end;
+    struct gate_entries *entries;       /* of this try; earlier ones may still be on their way to the disk */
     int places;                         /* reserved in the ledger's queue and not used yet */
     int in_ledger;                      /* entries that have not come back */
     bool recorded, gone;
     int http_status;
-    str slice_request, slice_response, body;     /* of the entries; body: the error body that the client gets */
+    str body;                           /* the error body that the client gets */
     char client_text[160];
 
     int64_t begin_us, asked_us, queue_us, sent_us, first_us, wall_us;   /* asked: an engine for room; queue: how long that took */
@@ -121,7 +145,17 @@ enum err gate_stream(struct gate_req *r);
 void gate_attempt_abort(struct gate_req *r);     /* nothing more from engine or upstream */
 void gate_on_drain(struct gate_req *r);
 
+/* again.c: after a failed try */
+enum err gate_breaker_ask(struct gate_req *r);            /* before a request is sent: ERR_OPEN, with the words for the client */
+void gate_breaker_note(struct gate_req *r, bool failed);  /* what the upstream made of it */
+bool gate_again(struct gate_req *r, enum err e);         /* true: the call is at CALL again, now or when again_us has come */
+bool gate_may_try_again(const struct gate_req *r);       /* is there a try left, should this one fail? */
+void gate_again_forget(struct gate_req *r);              /* it ends while it waits */
+void gate_on_again(struct io_timer *t);
+
 /* record.c: RECORD */
+bool gate_reserve_try(struct gate_req *r);               /* places in the ledger's queue for another intent and end, and entries */
+void gate_submit_failed_try(struct gate_req *r, enum err e);     /* its end row; the call goes on */
 enum err gate_record(struct gate_req *r);
 void gate_submit_intent(struct gate_req *r);
 str gate_reply_fields(struct gate_req *r);

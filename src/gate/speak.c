@@ -97,13 +97,15 @@ str speak_error_reply(struct gate_req *r, int status, str body)
 
 void speak_free(struct gate_req *r)
 {
-    if (!r->speech)
-        return;
-    buf_free(&r->speech->body);
-    buf_free(&r->speech->out);
-    answer_free(&r->speech->answer);
-    if (r->dialect == DIALECT_OLLAMA)
-        ollama_writer_free(&r->speech->writer.ollama);
-    if (r->dialect == DIALECT_RESPONSES)
-        responses_writer_free(&r->speech->writer.responses);
+    if (r->speech)
+        r->speech->earlier = r->past;
+    for (struct speech *s = r->speech ? r->speech : r->past; s; s = s->earlier) {
+        buf_free(&s->body);
+        buf_free(&s->out);
+        answer_free(&s->answer);
+        if (r->dialect == DIALECT_OLLAMA)
+            ollama_writer_free(&s->writer.ollama);
+        if (r->dialect == DIALECT_RESPONSES)
+            responses_writer_free(&s->writer.responses);
+    }
 }

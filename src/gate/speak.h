@@ -20,6 +20,7 @@ struct speech {
     struct answer answer;               /* not streamed: the pieces of the reply */
     struct delta_sink sink;
     bool begun;
+    struct speech *earlier;             /* of the try before this one: its bytes may still be on their way to the disk */
     enum err err;                       /* a writer failed */
     union {
         struct openai_reader openai;

@@ -28,6 +28,8 @@ struct model {
     str file;                           /* embedded: the GGUF */
     str chat_template;                  /* embedded: a family by name ("chatml"), or empty: the file's own */
     int64_t context, threads, slots;    /* embedded; 0: default */
+    int64_t retries;                    /* tries after the first, here and at fallbacks together */
+    const struct model *fallback;       /* asked when this one fails; NULL: none */
     double price_input, price_output;   /* dollars per million tokens; NAN: unknown */
 };
 

@@ -140,3 +140,20 @@ enum err route_choose(struct arena *a, const struct policy *p, struct decision *
         return refuse(why, e, arena_printf(a, "task %.*s has no model", STR_ARG(t->name)), S("model"));
     return e ? refuse_zone(a, e, d->model, why) : ERR_OK;
 }
+
+static bool is_among(const struct model *m, const struct model *const *list, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (list[i] == m)
+            return true;
+    return false;
+}
+
+const struct model *route_fallback(const struct policy *p, const struct decision *d, const struct model *from, const struct model *const *tried, size_t n_tried)
+{
+    const struct model *m = from->fallback;
+    for (size_t steps = 0; m && steps < p->n_models; m = m->fallback, steps++)      /* a chain may be a circle */
+        if (!is_among(m, tried, n_tried) && may_go(p, d, m) == ERR_OK)
+            return m;
+    return NULL;
+}

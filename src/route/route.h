@@ -28,4 +28,7 @@ enum err route_classify(struct arena *a, const struct policy *p, const struct ro
 /* ROUTE: the model, and whether its zone may have this call: ERR_PRIVATE, ERR_GUARD. The decision is filled also then. */
 enum err route_choose(struct arena *a, const struct policy *p, struct decision *d, struct wire_error *why);
 
+/* The next model in `from`'s chain of fallbacks that may have this call and is not among `tried`; NULL: none. */
+const struct model *route_fallback(const struct policy *p, const struct decision *d, const struct model *from, const struct model *const *tried, size_t n_tried);
+
 #endif
