@@ -19,7 +19,7 @@ const struct flag
     flag_ledger = { "ledger", 'l', FLAG_TEXT, AT(ledger), "FILE", "another ledger than the configuration's" },
     flag_listen = { "listen", 0, FLAG_TEXT, AT(listen), "ADDRESS", "loopback address and port to serve on (default 127.0.0.1:8420)" },
     flag_model = { "model", 'm', FLAG_TEXT, AT(model), "NAME|FILE", "a model by name, or a GGUF file" },
-    flag_task = { "task", 't', FLAG_TEXT, AT(task), "NAME", "only calls of this task; with run: ask as this task" },
+    flag_task = { "task", 't', FLAG_TEXT, AT(task), "NAME", "only calls of this task; with run and exec: ask as this task" },
     flag_provider = { "provider", 0, FLAG_TEXT, AT(provider), "NAME", "only calls that went to this provider" },
     flag_zone = { "zone", 0, FLAG_TEXT, AT(zone), "ZONE", "only calls that went to machine, private or cloud" },
     flag_outcome = { "outcome", 'o', FLAG_TEXT, AT(outcome), "OUTCOME", "only ok, error, cut, refused or cancelled" },
@@ -109,6 +109,7 @@ int command_parse(struct cmd *c, int argc, char **argv)
     for (int i = 0; i < argc; i++) {
         if (only_args || argv[i][0] != '-' || !argv[i][1]) {
             c->argv[c->argc++] = argv[i];
+            only_args |= c->command->runs_program;
         } else if (strcmp(argv[i], "--") == 0) {
             only_args = true;
         } else {

@@ -42,11 +42,12 @@ struct command {
     const char *name, *args, *brief, *about, *examples;
     const struct flag *flags[COMMAND_MAX_FLAGS];
     int min_args, max_args;                     /* max -1: any number */
+    bool runs_program;                          /* the first argument is a program: what follows is its own, flags too */
     int (*run)(struct cmd *c);                  /* returns an exit_code */
 };
 
 extern const struct command *const commands[];  /* main.c; NULL-terminated, in the order of help */
-extern const struct command command_serve, command_run, command_models, command_log, command_show, command_verify, command_backup,
+extern const struct command command_serve, command_run, command_exec, command_models, command_log, command_show, command_verify, command_backup,
     command_config, command_doctor, command_manual;
 
 /* Fills c->f and c->argv; EXIT_USAGE after it has said what is wrong. */

@@ -1,10 +1,9 @@
 /* `hearth run`: one question, or a chat on a terminal. It goes through the hearth that holds the ledger; when there is none,
- * through a gate of its own, on the same socket: one way for both. */
-#include "cmd/app.h"
+ * through a gate of its own. */
 #include "cmd/ask.h"
+#include "cmd/reach.h"
 #include "cmd/term.h"
 #include "core/json.h"
-#include "io/socket.h"
 
 #include <math.h>
 #include <unistd.h>
@@ -13,61 +12,11 @@ enum { INPUT_MAX = 16 << 20 };
 
 struct session {
     struct cmd *c;
-    struct app_config *cfg;
-    struct app app;
-    bool own;                           /* the gate is ours */
-    struct io_loop *loop;
-    char socket[108];
+    struct reach to;
     const char *model;
     struct buf messages;                /* "{…},{…}": what has been said */
     struct buf answer;
 };
-
-/* ---- where to ask ---- */
-
-static bool is_served(const char *socket)
-{
-    int fd;
-    if (io_connect_unix(socket, &fd) != ERR_OK)
-        return false;
-    close(fd);
-    return true;
-}
-
-static int session_open(struct session *s)
-{
-    bool busy;
-    int code = app_load(s->c, true, &s->cfg);
-    if (code)
-        return code;
-    if (!app_socket(s->cfg->config, s->socket))
-        return cmd_fail(EXIT_FAILED, NULL, "the command socket's path is too long");
-    if (is_served(s->socket)) {
-        code = io_loop_new(&s->loop) == ERR_OK ? EXIT_DONE : EXIT_FAILED;
-        return code;
-    }
-    s->cfg->config->log_level = s->cfg->config->log_level < LOG_WARN ? LOG_WARN : s->cfg->config->log_level;
-    s->own = true;
-    code = app_start(&s->app, s->cfg, false, &busy);
-    if (code)
-        exit(code);
-    s->loop = s->app.loop;
-    app_warm(&s->app);
-    return EXIT_DONE;
-}
-
-static void session_close(struct session *s)
-{
-    buf_free(&s->messages);
-    buf_free(&s->answer);
-    if (s->own) {
-        app_stop(&s->app);
-    } else {
-        if (s->loop)
-            io_loop_free(s->loop);
-        app_unload(s->cfg);
-    }
-}
 
 /* ---- one turn ---- */
 
@@ -175,7 +124,7 @@ static int ask_turn(struct session *s)
                               f->task ? f->task : "", f->task ? "\r\n" : "");
     write_request(s, stream, &body);
     buf_clear(&s->answer);
-    ask_call(s->loop, s->socket, S("POST"), S("/v1/chat/completions"), fields, buf_str(&body), stream ? on_text : NULL, s, &a);
+    ask_call(s->to.loop, s->to.socket, S("POST"), S("/v1/chat/completions"), fields, buf_str(&body), stream ? on_text : NULL, s, &a);
     buf_free(&body);
     int code = EXIT_DONE;
     if (a.err != ERR_OK || a.status != 200) {
@@ -249,7 +198,7 @@ static int run_run(struct cmd *c)
     if (!question.n && !isatty(0))
         code = read_input(&question);
     if (code == EXIT_DONE)
-        code = session_open(&s);
+        code = reach_open(&s.to, c, REACH_OWN);
     if (code == EXIT_DONE) {
         if (c->f.system)
             add_message(&s, S("system"), str_of(c->f.system));
@@ -261,7 +210,9 @@ static int run_run(struct cmd *c)
         }
     }
     buf_free(&question);
-    session_close(&s);
+    buf_free(&s.messages);
+    buf_free(&s.answer);
+    reach_close(&s.to);
     return code;
 }
 

@@ -158,8 +158,9 @@ static void endpoint_health(struct gate_loop *l, struct http_req *http, str rest
     (void)rest;
     struct ledger *led = l->gate->opt.ledger;
     bool well = (!led || ledger_healthy(led)) && !l->draining;
+    str text = well ? S("ok") : l->draining ? S("draining") : S("ledger unavailable");
     (void)http_reply(http, well ? 200 : 503, S("application/json"), STR_NONE,
-                     well ? S("{\"status\":\"ok\"}") : l->draining ? S("{\"status\":\"draining\"}") : S("{\"status\":\"ledger unavailable\"}"));
+                     arena_printf(http_req_arena(http), "{\"status\":\"%.*s\",\"version\":\"" HEARTH_VERSION "\",\"port\":%u}", STR_ARG(text), l->gate->opt.port));
 }
 
 static void endpoint_root(struct gate_loop *l, struct http_req *http, str rest)
