@@ -1,8 +1,8 @@
 /* The configuration: tables of options, and the names that are resolved between them. */
 #include "cmd/config.h"
 
+#include "cmd/config_routes.h"
 #include "cmd/discover.h"
-#include "cmd/options.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -81,7 +81,7 @@ struct provider_entry {
 };
 #define P(f) offsetof(struct provider_entry, f)
 static const struct option provider_options[] = {
-    { "api", OPTION_WORD, P(api), NULL, 0, 0, api_words, "what it speaks; embedded is hearth's own engine, the others but anthropic (which comes later) are OpenAI-compatible" },
+    { "api", OPTION_WORD, P(api), NULL, 0, 0, api_words, "what it speaks; embedded is hearth's own engine" },
     { "url", OPTION_URL, P(url), NULL, 0, 0, NULL, "http(s)://host:port/path, or unix:/path; /v1 is added when there is no path" },
     { "key", OPTION_SECRET, P(key), NULL, 0, 0, NULL, "sent as a bearer token" },
     { "zone", OPTION_WORD, P(zone), NULL, 0, 0, zone_words, "where bytes go: unset, a loopback address is machine and everything else cloud; private calls need it written" },
@@ -111,7 +111,7 @@ static const struct option model_options[] = {
     { "fallback", OPTION_TEXT, M(fallback), NULL, 0, 0, NULL, "the model that is asked when this one fails, where its zone may have the call; then that one's own fallback" },
 };
 
-struct task_entry { int risk, data; str reference, candidate, model, prompt; };
+struct task_entry { int risk, data; str reference, candidate, model, prompt; int64_t deadline_ms, retries; };
 #define T(f) offsetof(struct task_entry, f)
 static const struct option task_options[] = {
     { "risk", OPTION_WORD, T(risk), "medium", 0, 0, risk_words, "recorded; the canary will ask for it" },
@@ -119,6 +119,8 @@ static const struct option task_options[] = {
     { "reference", OPTION_TEXT, T(reference), NULL, 0, 0, NULL, "the model whose answers are the standard" },
     { "candidate", OPTION_TEXT, T(candidate), NULL, 0, 0, NULL, "the model that may take over; it answers where the reference is not allowed" },
     { "model", OPTION_TEXT, T(model), NULL, 0, 0, NULL, "one fixed model instead of the two" },
+    { "deadline", OPTION_DURATION, T(deadline_ms), NULL, 0, 0, NULL, "for the whole answer, waits and tries included; unset: only the upstream's own" },
+    { "retries", OPTION_INT, T(retries), "-1", -1, 6, NULL, "tries after a failed one; -1: as its model says" },
     { "prompt", OPTION_TEXT, T(prompt), NULL, 0, 0, NULL, "name@label, recorded with every call" },
     { "graders", OPTION_IGNORED, 0, NULL, 0, 0, NULL, "read by the evaluation, which comes later" },
     { "after", OPTION_IGNORED, 0, NULL, 0, 0, NULL, "read by the canary, which comes later" },
@@ -133,8 +135,7 @@ struct loader {
     struct model_entry *models;
     struct task_entry *tasks;
     struct guard_entry guard;
-    str default_name;
-    struct yaml_place default_at;
+    struct routes routes;
 };
 
 static const struct { const char *key; const struct option *table; size_t n; } sections[] = {
@@ -181,13 +182,13 @@ static bool is_name(str s)
         if (!((c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z') || memchr("._:/@+-", c, 7)))
             return false;
     }
-    return s.n > 0 && s.n <= 128 && !str_eq(s, S("default")) && !str_starts(s, S("task/"));
+    return s.n > 0 && s.n <= 128 && !str_eq(s, S("default")) && !str_eq(s, S("auto")) && !str_starts(s, S("task/"));
 }
 
 static void check_name(struct loader *l, const struct yaml_node *m)
 {
     if (!is_name(m->key))
-        yaml_complain(l->r.report, m->key_at, "a name has letters, digits and . _ : / @ + - and is neither default nor task/…");
+        yaml_complain(l->r.report, m->key_at, "a name has letters, digits and . _ : / @ + - and is neither default, auto nor task/…");
 }
 
 static bool is_loopback_url(str url)
@@ -376,7 +377,8 @@ static enum err load_tasks(struct loader *l, const struct yaml_node *map)
         if (e)
             return e;
         check_name(l, m);
-        list[i] = (struct task){ .name = m->key, .risk = (enum risk)x->risk, .data = (enum data_class)x->data, .prompt = x->prompt,
+        list[i] = (struct task){ .name = m->key, .risk = (enum risk)x->risk, .data = (enum data_class)x->data, .prompt = x->prompt, .deadline_ms = x->deadline_ms,
+                                 .retries = x->retries,
                                  .reference = find_model(l, m->key_at, "reference", x->reference), .candidate = find_model(l, m->key_at, "candidate", x->candidate),
                                  .fixed = find_model(l, m->key_at, "model", x->model) };
         if (x->model.n ? x->reference.n || x->candidate.n : !x->reference.n)
@@ -406,19 +408,6 @@ static enum err load_dirs(struct loader *l, const struct yaml_node *n)
     list[l->c->n_models_dir++] = cache ? join(l, cache, "/hearth/models") : join(l, home ? home : "/tmp", "/.cache/hearth/models");
     l->c->models_dir = list;
     return ERR_OK;
-}
-
-static enum err load_default(struct loader *l, const struct yaml_node *n)
-{
-    struct policy *p = &l->c->policy;
-    if (n && yaml_is_null(n))
-        n = NULL;
-    enum err e = n ? option_text(&l->r, n, &l->default_name) : ERR_OK;
-    if (!e && n)
-        p->default_model = find_model(l, n->at, "default", l->default_name);
-    else if (p->n_models == 1)
-        p->default_model = &p->models[0];       /* there is nothing to choose from */
-    return e;
 }
 
 static void check_whole(struct loader *l)
@@ -470,8 +459,9 @@ static enum err canonical(struct loader *l)
     json_open(&out, '{');
     option_write(&w, top, COUNT(top), c);
     option_put(&w, S("models_dir"), c->models_dir[0], false);
-    if (c->policy.default_model)
-        option_put(&w, S("default"), c->policy.default_model->name, false);
+    if (!l->routes.default_name.n && c->policy.default_model)
+        l->routes.default_name = c->policy.default_model->name;
+    routes_write_default(&w, &l->routes);
     for (size_t i = 0; i < COUNT(sections); i++) {
         option_open(&w, str_of(sections[i].key));
         option_write(&w, sections[i].table, sections[i].n, c);
@@ -485,6 +475,7 @@ static enum err canonical(struct loader *l)
     write_named(&w, "providers", c->policy.n_providers, provider_name, l, provider_options, COUNT(provider_options), l->providers, sizeof *l->providers);
     write_named(&w, "models", c->policy.n_models, model_name, l, model_options, COUNT(model_options), l->models, sizeof *l->models);
     write_named(&w, "tasks", c->policy.n_tasks, task_name, l, task_options, COUNT(task_options), l->tasks, sizeof *l->tasks);
+    routes_write(&w, &c->policy, &l->routes);
     json_close(&out, '}');
     c->text = arena_str(l->r.a, buf_str(&yaml));
     c->json = arena_str(l->r.a, buf_str(&text));
@@ -498,7 +489,7 @@ static enum err canonical(struct loader *l)
 
 static enum err load_sections(struct loader *l, const struct yaml_node *root)
 {
-    static const char *const also[] = { "ledger", "limits", "upstream", "engine", "log", "guard", "providers", "models", "tasks", "models_dir", "default", NULL };
+    static const char *const also[] = { "ledger", "limits", "upstream", "engine", "log", "guard", "providers", "models", "tasks", "models_dir", "default", "aliases", "auto", NULL };
     struct config *c = l->c;
     c->limits = http_limits_default;
     c->upstream = http_client_limits_default;
@@ -521,7 +512,7 @@ static enum err load_sections(struct loader *l, const struct yaml_node *root)
         link_fallbacks(l, yaml_member(root, S("models")));
     if (!e)
         e = load_tasks(l, yaml_member(root, S("tasks")));
-    return e ? e : load_default(l, yaml_member(root, S("default")));
+    return e ? e : routes_load(&l->r, root, &l->c->policy, &l->routes);
 }
 
 enum err config_load_text(struct arena *a, str text, const char *path, const struct config_env *env, struct config **out, struct buf *errors)
@@ -597,7 +588,7 @@ enum err config_document(struct buf *b)
                               "models folder and servers that run on their usual loopback ports. `${NAME}` and `${NAME:-default}` stand for variables of the environment.\n"
                               "An unknown or mistyped key is an error with its line and column: `hearth config check`. `kill -HUP` reads the file again; a wrong one\n"
                               "changes nothing. `hearth config show` prints what is in force, every default spelled out.\n\n"
-                              "Two more keys stand at the top: `default`, the model for calls that name none (one model alone is the default by itself), and\n"
+                              "Two more keys stand at the top: `default`, a model, `task/NAME` or `auto` for calls that name none (one model alone is the default by itself), and\n"
                               "`models_dir`, a folder in which model files are looked for.\n"));
     option_manual(b, "Top level", "", top, COUNT(top));
     option_manual(b, "ledger:", "The record of calls.", ledger_options, COUNT(ledger_options));
@@ -610,5 +601,6 @@ enum err config_document(struct buf *b)
     option_manual(b, "models: NAME:", "What clients ask for.", model_options, COUNT(model_options));
     option_manual(b, "models: NAME: price:", "What it costs; written into every row.", price_options, COUNT(price_options));
     option_manual(b, "tasks: NAME:", "Names for kinds of work: clients ask for the model `task/NAME`, or send `x-hearth-task: NAME`.", task_options, COUNT(task_options));
+    routes_manual(b);
     return e;
 }

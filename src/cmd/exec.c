@@ -159,6 +159,7 @@ static int exec_run(struct cmd *c)
     } else if (!set_variables(c, port)) {
         code = cmd_fail(EXIT_FAILED, NULL, "%s", err_text(ERR_MEMORY));
     } else if (r.own) {
+        app_warm(&r.app);
         fprintf(stderr, "%shearth serves on http://127.0.0.1:%u until %s ends%s\n", term_err("2"), port, c->argv[0], term_err("0"));
         c->argv[c->argc] = NULL;
         code = run_beside(&r, c->argv);

@@ -114,6 +114,7 @@ static void wanted(const struct option *o, char out[200])
         [OPTION_BOOL] = "true or false", [OPTION_SIZE] = "a size such as 64MiB", [OPTION_DURATION] = "a time such as 30s", [OPTION_MONEY] = "an amount such as 2.50",
         [OPTION_ADDRESS] = "an address such as 127.0.0.1:8420", [OPTION_URL] = "a URL such as http://127.0.0.1:8000/v1", [OPTION_PROXY] = "a proxy's URL, or env",
         [OPTION_SECRET] = "a reference to the environment such as ${OPENAI_API_KEY}: keys do not stand in the file", [OPTION_TEXT] = "a text", [OPTION_PATH] = "a path",
+        [OPTION_LIST] = "a text, or a list of texts", [OPTION_TRUTH] = "true or false",
     };
     size_t n = 0;
     if (o->type == OPTION_INT) {
@@ -134,6 +135,9 @@ static bool set_number(const struct option *o, str s, void *to)
     switch (o->type) {
     case OPTION_BOOL:
         *(bool *)to = str_eq(s, S("true"));
+        return str_eq(s, S("true")) || str_eq(s, S("false"));
+    case OPTION_TRUTH:
+        *(int *)to = str_eq(s, S("true"));
         return str_eq(s, S("true")) || str_eq(s, S("false"));
     case OPTION_INT:
         if (!str_i64(s, &i) || i < o->min || i > o->max)
@@ -232,6 +236,27 @@ static enum err unknown_key(struct option_reader *r, const struct option *table,
     return ERR_OK;
 }
 
+/* Of a list, or the one text that stands in place of it. */
+static enum err set_list(struct option_reader *r, const struct yaml_node *n, struct option_list *to, bool *ok)
+{
+    const struct yaml_node *m = n->kind == YAML_LIST ? n->first : n;
+    size_t max = n->kind == YAML_LIST ? n->n : 1;
+    *to = (struct option_list){ arena_new(r->a, str, max + 1), 0 };
+    if (!to->v)
+        return ERR_LIMIT;
+    for (; m && *ok && to->n < max; m = m->next) {
+        *ok = m->kind == YAML_SCALAR && !yaml_is_null(m);
+        enum err e = *ok ? option_text(r, m, &to->v[to->n]) : ERR_OK;
+        if (e)
+            return e;
+        str s = *ok ? to->v[to->n++] : STR_NONE;
+        *ok = s.n > 0 && s.n < 4096;
+        for (size_t i = 0; i < s.n && *ok; i++)
+            *ok = (unsigned char)s.p[i] >= ' ' && s.p[i] != 0x7F;
+    }
+    return ERR_OK;
+}
+
 static enum err read_one(struct option_reader *r, const struct option *o, const struct yaml_node *m, void *to)
 {
     char want[200];
@@ -240,7 +265,10 @@ static enum err read_one(struct option_reader *r, const struct option *o, const 
     enum err e = ERR_OK;
     if (o->type == OPTION_IGNORED)
         return ERR_OK;
-    if (ok && o->type == OPTION_SECRET)
+    if (o->type == OPTION_LIST) {
+        ok = m->kind != YAML_MAP;
+        e = ok ? set_list(r, m, to, &ok) : ERR_OK;
+    } else if (ok && o->type == OPTION_SECRET)
         e = set_secret(r, m, to, &ok);
     else if (ok && !(e = option_text(r, m, &text)))
         e = set(r, o, text, to, &ok);
@@ -258,7 +286,7 @@ enum err option_read(struct option_reader *r, const struct option *table, size_t
     for (size_t i = 0; i < n && !e; i++) {
         if (table[i].type == OPTION_MONEY)
             *(double *)field(base, &table[i]) = NAN;
-        if (table[i].type == OPTION_WORD)
+        if (table[i].type == OPTION_WORD || table[i].type == OPTION_TRUTH)
             *(int *)field(base, &table[i]) = -1;
         if (table[i].def)
             e = set(r, &table[i], str_of(table[i].def), field(base, &table[i]), &ok);
@@ -370,6 +398,22 @@ void option_put(struct option_writer *w, str key, str value, bool is_number)
         json_put_str(w->json, value);
 }
 
+void option_put_list(struct option_writer *w, str key, const struct option_list *l)
+{
+    indent(w);
+    yaml_scalar(w->yaml, key);
+    (void)buf_put(w->yaml, S(": ["));
+    json_put_key(w->json, key);
+    json_open(w->json, '[');
+    for (size_t i = 0; i < l->n; i++) {
+        (void)buf_put(w->yaml, i ? S(", ") : S(""));
+        double_quoted(w->yaml, l->v[i]);        /* a plain one could hold a comma */
+        json_put_str(w->json, l->v[i]);
+    }
+    (void)buf_put(w->yaml, S("]\n"));
+    json_close(w->json, ']');
+}
+
 static void put_printf(struct option_writer *w, const struct option *o, bool is_number, const char *fmt, ...)
 {
     char text[64];
@@ -400,6 +444,14 @@ void option_write(struct option_writer *w, const struct option *table, size_t n,
         case OPTION_WORD:
             if (*(const int *)at >= 0)
                 option_put(w, str_of(o->key), str_of(o->words[*(const int *)at]), false);
+            break;
+        case OPTION_TRUTH:
+            if (*(const int *)at >= 0)
+                option_put(w, str_of(o->key), *(const int *)at ? S("true") : S("false"), true);
+            break;
+        case OPTION_LIST:
+            if (((const struct option_list *)at)->n)
+                option_put_list(w, str_of(o->key), at);
             break;
         case OPTION_SECRET:
             if (((const struct option_secret *)at)->variable.n)

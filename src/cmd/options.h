@@ -21,6 +21,8 @@ enum option_type {      /* field */
     OPTION_URL,         /* str that http_origin_parse() takes, no credentials in it */
     OPTION_PROXY,       /* str: the same, or "env" */
     OPTION_WORD,        /* int, index in words; -1: none */
+    OPTION_LIST,        /* struct option_list: one text or a list of texts, without control bytes */
+    OPTION_TRUTH,       /* int: 1, 0; -1: not written */
     OPTION_SECRET,      /* struct option_secret: an environment reference, nothing else */
     OPTION_IGNORED      /* known, recorded in the file alone, without an effect yet */
 };
@@ -35,6 +37,7 @@ struct option {
     const char *help;
 };
 
+struct option_list { str *v; size_t n; };
 struct option_secret { str value, variable; };      /* variable: where it comes from; value empty: not set */
 
 struct option_reader {
@@ -59,6 +62,7 @@ struct option_writer { struct buf *yaml; struct json_out *json; int depth; };
 void option_open(struct option_writer *w, str key);
 void option_close(struct option_writer *w);
 void option_put(struct option_writer *w, str key, str value, bool is_number);
+void option_put_list(struct option_writer *w, str key, const struct option_list *l);
 void option_write(struct option_writer *w, const struct option *table, size_t n, const void *base);
 
 void option_manual(struct buf *b, const char *title, const char *about, const struct option *table, size_t n);

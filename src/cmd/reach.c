@@ -37,7 +37,6 @@ int reach_open(struct reach *r, struct cmd *c, enum reach_how how)
     if (code)
         exit(code);                     /* nothing is served yet: the system takes the rest back */
     r->loop = r->app.loop;
-    app_warm(&r->app);
     return EXIT_DONE;
 }
 

@@ -200,6 +200,8 @@ static int run_run(struct cmd *c)
     if (code == EXIT_DONE)
         code = reach_open(&s.to, c, REACH_OWN);
     if (code == EXIT_DONE) {
+        if (s.to.own)
+            app_warm(&s.to.app);        /* while a person types */
         if (c->f.system)
             add_message(&s, S("system"), str_of(c->f.system));
         if (question.n) {

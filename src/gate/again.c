@@ -83,7 +83,7 @@ static bool is_of_upstream(const struct gate_req *r, enum err e)
 
 static size_t tries_max(const struct gate_req *r)
 {
-    size_t n = 1 + (size_t)r->first->retries;
+    size_t n = 1 + (size_t)r->retries;
     return n < TRIES_MAX ? n : TRIES_MAX;
 }
 
@@ -199,4 +199,40 @@ void gate_on_again(struct io_timer *t)
     }
     if (first != INT64_MAX)
         io_timer_start(t, (first - now) / 1000 + 1);
+}
+
+/* ---- deadlines ---- */
+
+void gate_deadline_set(struct gate_loop *l, int64_t at_us)
+{
+    if (l->deadline_us && l->deadline_us <= at_us)
+        return;
+    int64_t left = at_us - clock_mono_us(&l->gate->opt.clock);
+    l->deadline_us = at_us;
+    io_timer_start(&l->deadline_timer, left > 0 ? left / 1000 + 1 : 1);
+}
+
+/* What the task allows is used up: whatever the call waits for, it ends now. */
+static void end_late(struct gate_req *r)
+{
+    r->why = (struct wire_error){ .err = ERR_DEADLINE, .message = arena_printf(r->a, "the deadline of task %.*s (%lld ms) has passed", STR_ARG(r->decision.task->name),
+                                                                               (long long)r->decision.task->deadline_ms) };
+    gate_break(r, ERR_DEADLINE);
+}
+
+void gate_on_deadline(struct io_timer *t)
+{
+    struct gate_loop *l = (struct gate_loop *)((char *)t - offsetof(struct gate_loop, deadline_timer));
+    int64_t now = clock_mono_us(&l->gate->opt.clock);
+    struct gate_req *r;
+    l->deadline_us = 0;
+    do {                                /* a step may end other calls: from the start after each */
+        for (r = l->requests; r && !(r->deadline_us && r->deadline_us <= now && r->stage < STAGE_RECORD); r = r->next)
+            ;
+        if (r)
+            end_late(r);
+    } while (r);
+    for (r = l->requests; r; r = r->next)
+        if (r->deadline_us > now && r->stage < STAGE_RECORD)
+            gate_deadline_set(l, r->deadline_us);
 }

@@ -42,11 +42,46 @@ static enum err gate_read(struct gate_req *r)
 
 /* ---- CLASSIFY ---- */
 
+/* What the rules of `auto` look at. A body that its own dialect can express and `chat` cannot is judged by what is left: path and size. */
+static enum err classify_look(struct gate_req *r, struct features *out)
+{
+    str path = http_req_head(r->http)->path;
+    size_t bytes = http_req_body(r->http).n;
+    struct chat chat;
+    struct wire_error ignored = { .err = ERR_OK };
+    if (r->op != OP_CHAT)
+        return route_look(r->a, path, bytes, NULL, r->call.prompt, out);
+    if (r->client->to_chat(r->a, &r->call, &chat, &ignored) != ERR_OK)
+        return route_look(r->a, path, bytes, NULL, STR_NONE, out);
+    return route_look(r->a, path, bytes, &chat, STR_NONE, out);
+}
+
+static void classify_deadline(struct gate_req *r)
+{
+    const struct task *t = r->decision.task;
+    if (!t || !t->deadline_ms)
+        return;
+    r->deadline_us = r->begin_us + t->deadline_ms * 1000;
+    gate_deadline_set(r->loop, r->deadline_us);
+}
+
 static enum err gate_classify(struct gate_req *r)
 {
     const struct http_head *h = http_req_head(r->http);
-    struct route_ask ask = { r->call.model, http_get(h, S("x-hearth-task")), http_get(h, S("x-hearth-data")) };
-    return route_classify(r->a, &r->view->cfg->policy, &ask, &r->decision, &r->why);
+    const struct policy *p = &r->view->cfg->policy;
+    struct route_ask ask = { .model = r->call.model, .task_header = http_get(h, S("x-hearth-task")), .data_header = http_get(h, S("x-hearth-data")),
+                             .unit = p->n_aliases ? rand_unit(&r->loop->rng) : 0 };
+    struct features features;
+    if (route_is_auto(p, &ask)) {
+        enum err e = classify_look(r, &features);
+        if (e != ERR_OK)
+            return e;
+        ask.features = &features;
+    }
+    enum err e = route_classify(r->a, p, &ask, &r->decision, &r->why);
+    if (e == ERR_OK)
+        classify_deadline(r);
+    return e;
 }
 
 /* ---- GUARD ---- */
@@ -65,6 +100,7 @@ static enum err gate_route(struct gate_req *r)
 {
     enum err e = route_choose(r->a, &r->view->cfg->policy, &r->decision, &r->why);
     r->first = r->decision.model;
+    r->retries = r->decision.task && r->decision.task->retries >= 0 ? r->decision.task->retries : r->first ? r->first->retries : 0;
     return e;
 }
 
@@ -89,6 +125,11 @@ void gate_step(struct gate_req *r)
         if (e != ERR_OK && (r->stage == STAGE_CALL || r->stage == STAGE_STREAM) && gate_again(r, e)) {
             r->stage = STAGE_CALL;
             continue;
+        }
+        if (r->stage <= STAGE_ROUTE && (e != ERR_OK || r->stage == STAGE_ROUTE) && gate_is_explained(r)) {
+            gate_explain(r, e);
+            r->stage = STAGE_DONE;
+            break;
         }
         if (e != ERR_OK && r->err == ERR_OK)
             r->err = e;

@@ -191,7 +191,7 @@ void gate_end(struct gate_req *r)
 }
 
 /* Ends a call from outside of its stages, as far as it has not ended by itself. */
-static void loop_break(struct gate_req *r, enum err e)
+void gate_break(struct gate_req *r, enum err e)
 {
     if (r->recorded)
         return;
@@ -209,7 +209,7 @@ static void loop_on_gone(void *ctx, struct http_req *http)
     if (!r)
         return;
     r->gone = true;
-    loop_break(r, ERR_CLIENT);
+    gate_break(r, ERR_CLIENT);
 }
 
 static void loop_on_drain(void *ctx, struct http_req *http)
@@ -260,7 +260,7 @@ static void loop_orders(struct gate_loop *l)
         for (struct gate_req *r = l->requests, *after; r; r = after) {
             after = r->next;
             gate_fail(r, ERR_CUT, S("hearth was stopped"));
-            loop_break(r, ERR_CUT);
+            gate_break(r, ERR_CUT);
         }
     }
 }
@@ -287,6 +287,11 @@ static void loop_on_again_closed(struct io_timer *t)
     ((struct gate_loop *)((char *)t - offsetof(struct gate_loop, again_timer)))->open--;
 }
 
+static void loop_on_deadline_closed(struct io_timer *t)
+{
+    ((struct gate_loop *)((char *)t - offsetof(struct gate_loop, deadline_timer)))->open--;
+}
+
 static void loop_on_wake_closed(struct io_wake *w)
 {
     ((struct gate_loop *)((char *)w - offsetof(struct gate_loop, wake)))->open--;
@@ -306,9 +311,10 @@ static void loop_close(struct gate_loop *l)
         l->view = NULL;
     } else if (l->closing == 1 && !l->open && !l->dead_views) {
         l->closing = 2;
-        l->open = 3;
+        l->open = 4;
         io_timer_close(&l->flush_timer, loop_on_timer_closed);
         io_timer_close(&l->again_timer, loop_on_again_closed);
+        io_timer_close(&l->deadline_timer, loop_on_deadline_closed);
         io_wake_close(&l->wake, loop_on_wake_closed);
     } else if (l->closing == 2 && !l->open) {
         l->closing = 3;
@@ -358,6 +364,7 @@ static enum err loop_open(struct gate_loop *l, struct gate *g, int index, struct
         return e;
     io_timer_init(l->io, &l->flush_timer, loop_on_flush);
     io_timer_init(l->io, &l->again_timer, gate_on_again);
+    io_timer_init(l->io, &l->deadline_timer, gate_on_deadline);
     if ((e = io_wake_init(l->io, &l->wake, loop_on_wake)) != ERR_OK)
         return e;
     io_loop_on_turn(l->io, loop_on_turn, l);

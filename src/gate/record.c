@@ -54,6 +54,14 @@ static void record_request(struct gate_req *r, struct ledger_row *row)
     row->stop = record_stop(r);
 }
 
+/* How the name became this model. */
+static str record_route(struct gate_req *r)
+{
+    const struct decision *d = &r->decision;
+    str s = d->rule.n ? arena_printf(r->a, "%.*s; %s", STR_ARG(d->rule), d->reason) : str_of(d->reason);
+    return s.p ? s : str_of(d->reason);
+}
+
 static void record_decision(struct gate_req *r, struct ledger_row *row)
 {
     const struct decision *d = &r->decision;
@@ -61,7 +69,7 @@ static void record_decision(struct gate_req *r, struct ledger_row *row)
         return;
     row->risk = risk_name(d->risk);
     row->data_class = data_name(d->data);
-    row->decision = str_of(d->reason);
+    row->decision = record_route(r);
     row->candidates = d->candidates;
     if (d->task) {
         row->task = d->task->name;
@@ -248,8 +256,12 @@ str gate_reply_fields(struct gate_req *r)
     if (r->ready)
         hex_encode(r->ready->fingerprint.b, sizeof r->ready->fingerprint.b, fingerprint);
     fingerprint[r->ready ? HEX_DIGEST : 7] = '\0';
-    str all = arena_printf(r->a, "%.*sx-hearth-model: %.*s\r\nx-hearth-route: %s\r\nx-hearth-fingerprint: %s\r\nx-hearth-overhead-us: %lld\r\n", STR_ARG(first),
-                           STR_ARG(r->decision.model->name), r->decision.reason ? r->decision.reason : "", fingerprint, (long long)gate_overhead_us(r));
+    str route = r->decision.reason ? record_route(r) : S("");
+    str all = arena_printf(r->a, "%.*sx-hearth-model: %.*s\r\nx-hearth-route: %.*s\r\nx-hearth-fingerprint: %s\r\nx-hearth-overhead-us: %lld\r\n", STR_ARG(first),
+                           STR_ARG(r->decision.model->name), STR_ARG(route), fingerprint, (long long)gate_overhead_us(r));
+    int64_t cost = r->call.stream ? ROW_NULL_I : record_cost(r);    /* of a stream it is known when its fields are long gone */
+    if (all.p && cost != ROW_NULL_I)
+        all = arena_printf(r->a, "%.*sx-hearth-cost: %lld.%06lld\r\n", STR_ARG(all), (long long)(cost / 1000000), (long long)(cost % 1000000));
     return all.p ? all : first;
 }
 

@@ -39,7 +39,8 @@ struct gate_loop {
     struct gate_req *requests;          /* all running, for stopping */
     struct gate_view *dead_views;
     struct gate_req *again;             /* waiting to be tried again */
-    struct io_timer again_timer;
+    struct io_timer again_timer, deadline_timer;
+    int64_t deadline_us;                /* when the timer fires; 0: it is not set */
     bool flush_now, flush_later, draining, stopping;
     int closing;                        /* how far: 0 not, 1 servers and pools, 2 handles, 3 all */
     int open;                           /* servers, pools, handles still to be closed */
@@ -104,8 +105,10 @@ struct gate_req {
     const struct model *tried[TRIES_MAX];
     size_t n_tried;                     /* tries in all, also those that came to no intent */
     bool probe;                         /* this try finds out whether an upstream is back */
-    const struct model *first;          /* the model of the first try, whose `retries` counts */
+    const struct model *first;          /* the model of the first try */
+    int64_t retries;                    /* tries after it: the task's word, or that model's */
     struct speech *past;                /* of earlier tries */
+    int64_t deadline_us;                /* of the whole answer; 0: none */
     int64_t again_us, lost_us;          /* when to try again, 0: not waiting; what earlier tries and waits have taken */
     struct gate_req *next_again;
 
@@ -152,6 +155,12 @@ bool gate_again(struct gate_req *r, enum err e);         /* true: the call is at
 bool gate_may_try_again(const struct gate_req *r);       /* is there a try left, should this one fail? */
 void gate_again_forget(struct gate_req *r);              /* it ends while it waits */
 void gate_on_again(struct io_timer *t);
+void gate_deadline_set(struct gate_loop *l, int64_t at_us);
+void gate_on_deadline(struct io_timer *t);
+
+/* explain.c: what would become of a call */
+bool gate_is_explained(const struct gate_req *r);
+void gate_explain(struct gate_req *r, enum err e);       /* in place of CALL and what follows; `e`: it was refused before */
 
 /* record.c: RECORD */
 bool gate_reserve_try(struct gate_req *r);               /* places in the ledger's queue for another intent and end, and entries */
@@ -165,6 +174,7 @@ int64_t gate_overhead_us(const struct gate_req *r);     /* hearth's own part of 
 void gate_want_flush(struct gate_loop *l, bool now);
 enum err gate_pool(struct gate_view *v, const struct model *m, struct http_pool **out);
 void gate_view_unref(struct gate_view *v);
+void gate_break(struct gate_req *r, enum err e); /* ends a call from outside of its stages */
 void gate_end(struct gate_req *r);               /* gives everything back */
 
 /* endpoints.c */

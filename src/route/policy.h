@@ -39,6 +39,33 @@ struct task {
     enum data_class data;
     const struct model *reference, *candidate, *fixed;      /* fixed: `model:`; else reference and candidate */
     str prompt, graders;                                    /* recorded; used later */
+    int64_t deadline_ms;                                    /* for the whole answer, tries and waits together; 0: none */
+    int64_t retries;                                        /* instead of the model's own; -1: not said */
+};
+
+/* What a name stands for: exactly one of the three. */
+struct target {
+    const struct model *model;
+    const struct task *task;
+    bool is_auto;                       /* the rules of `auto` choose */
+};
+
+struct alias {                          /* another name, or every name that begins so */
+    str name;
+    bool is_prefix;                     /* written with a star at its end, which is not in `name` */
+    const struct target *targets;       /* one, or several with weights; those are models and tasks */
+    const double *weights;              /* their sum is 1 */
+    size_t n;
+};
+
+/* One rule of `auto`: all that is written must hold. */
+struct auto_rule {
+    str name;
+    const str *paths, *words, *languages, *tool_names;  /* of each list one is enough; an empty list holds always */
+    size_t n_paths, n_words, n_languages, n_tool_names;
+    int tools, images;                  /* 1, 0; -1: not asked */
+    size_t min_bytes, max_bytes;        /* of the request; max 0: any */
+    struct target to;                   /* not auto */
 };
 
 struct policy {
@@ -48,7 +75,12 @@ struct policy {
     size_t n_models;
     const struct task *tasks;
     size_t n_tasks;
-    const struct model *default_model;  /* for model "default" and calls that name none; NULL: none */
+    const struct model *default_model;  /* what `default_to` names, when that is a model; NULL: none */
+    struct target default_to;           /* for model "default" and calls that name none; all zero: none */
+    const struct alias *aliases;        /* exact names first, then prefixes, the longest first */
+    size_t n_aliases;
+    const struct auto_rule *rules;      /* the first that holds wins */
+    size_t n_rules;
     bool cloud_without_guard;           /* guard: { cloud: off } is written */
     struct digest hash;                 /* of the configuration this came from; in every row */
 };

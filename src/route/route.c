@@ -1,4 +1,5 @@
 /* route/route.c: names to decisions. Every rule that can refuse a call for where it would go is in may_go(). */
+#include "route/auto.h"
 #include "route/route.h"
 
 static enum err refuse(struct wire_error *why, enum err e, str message, str param)
@@ -30,28 +31,100 @@ static const struct model *by_provider(const struct policy *p, str name)
     return NULL;
 }
 
+static void take_task(struct decision *d, const struct task *t)
+{
+    d->task = t;
+    d->risk = t->risk;
+    d->data = t->data;                  /* what the header says is raised to afterwards */
+}
+
 static enum err find_task(struct arena *a, const struct policy *p, str name, str param, struct decision *d, struct wire_error *why)
 {
     d->task = policy_task(p, name);
     if (!d->task)
         return refuse(why, ERR_MODEL, arena_printf(a, "there is no task \"%.*s\"", (int)(name.n < 200 ? name.n : 200), name.p ? name.p : ""), param);
-    d->risk = d->task->risk;
-    d->data = d->task->data;
+    take_task(d, d->task);
     return ERR_OK;
 }
 
-static enum err find_model(struct arena *a, const struct policy *p, str name, struct decision *d, struct wire_error *why)
+static enum err take_target(struct decision *d, const struct target *t, const char *reason)
 {
-    bool is_default = !name.n || str_eq(name, S("default"));
-    const struct model *m = policy_model(p, name);
-    if (!m && is_default) {
-        d->model = p->default_model;
-        d->reason = "default";
-        return d->model ? ERR_OK : refuse(why, ERR_MODEL, S("no model was named and none is the default"), S("model"));
+    if (t->task)
+        take_task(d, t->task);
+    d->model = t->model;
+    d->reason = reason;
+    return ERR_OK;
+}
+
+static enum err take_auto(struct arena *a, const struct policy *p, const struct route_ask *ask, struct decision *d, struct wire_error *why)
+{
+    str because;
+    if (!p->n_rules)
+        return refuse(why, ERR_MODEL, S("model auto needs rules: write auto: in the configuration"), S("model"));
+    const struct auto_rule *r = ask->features ? auto_match(a, p, ask->features, &because) : NULL;
+    if (r) {
+        d->rule = arena_printf(a, "auto %.*s%.*s", STR_ARG(r->name), STR_ARG(because));
+        return take_target(d, &r->to, "model");
     }
-    d->model = m ? m : by_provider(p, name);
-    d->reason = "model";
-    return d->model ? ERR_OK : unknown(a, p, name, why);
+    d->rule = S("auto: no rule holds");
+    if (p->default_to.is_auto || (!p->default_to.model && !p->default_to.task))
+        return refuse(why, ERR_MODEL, S("no rule of auto holds for this call, and there is no default model"), S("model"));
+    return take_target(d, &p->default_to, "default");
+}
+
+/* Exact names stand first in the list, then prefixes from the longest: the first that fits is the best. */
+static const struct alias *find_alias(const struct policy *p, str name)
+{
+    for (size_t i = 0; i < p->n_aliases; i++)
+        if (p->aliases[i].is_prefix ? str_starts(name, p->aliases[i].name) : str_eq(name, p->aliases[i].name))
+            return &p->aliases[i];
+    return NULL;
+}
+
+static const struct target *weigh(const struct alias *x, double unit)
+{
+    size_t i = 0;
+    for (; i + 1 < x->n && unit >= x->weights[i]; i++)
+        unit -= x->weights[i];
+    return &x->targets[i];
+}
+
+static enum err find_model(struct arena *a, const struct policy *p, const struct route_ask *ask, struct decision *d, struct wire_error *why)
+{
+    str name = ask->model;
+    bool is_default = !name.n || str_eq(name, S("default"));
+    if (str_eq(name, S("auto")) || (is_default && p->default_to.is_auto))
+        return take_auto(a, p, ask, d, why);
+    if (is_default)
+        return p->default_to.model || p->default_to.task ? take_target(d, &p->default_to, "default")
+                                                         : refuse(why, ERR_MODEL, S("no model was named and none is the default"), S("model"));
+    d->model = policy_model(p, name);
+    if (!d->model)
+        d->model = by_provider(p, name);
+    if (d->model)
+        return ERR_OK;
+    const struct alias *x = find_alias(p, name);
+    if (!x)
+        return unknown(a, p, name, why);
+    if (x->n == 1 && x->targets->is_auto)
+        return take_auto(a, p, ask, d, why);
+    d->rule = arena_printf(a, "alias %.*s%s", STR_ARG(x->name), x->is_prefix ? "*" : "");
+    return take_target(d, weigh(x, ask->unit), "model");
+}
+
+bool route_is_auto(const struct policy *p, const struct route_ask *ask)
+{
+    str name = ask->model;
+    if (!p->n_rules || ask->task_header.n || str_starts(name, S("task/")))
+        return false;
+    if (str_eq(name, S("auto")))
+        return true;
+    if (!name.n || str_eq(name, S("default")))
+        return p->default_to.is_auto;
+    if (policy_model(p, name) || by_provider(p, name))
+        return false;
+    const struct alias *x = find_alias(p, name);
+    return x && x->targets->is_auto;
 }
 
 enum err route_classify(struct arena *a, const struct policy *p, const struct route_ask *ask, struct decision *d, struct wire_error *why)
@@ -70,7 +143,7 @@ enum err route_classify(struct arena *a, const struct policy *p, const struct ro
     else if (str_starts(ask->model, S("task/")))
         e = find_task(a, p, str_skip(ask->model, 5), S("model"), d, why);
     else
-        e = find_model(a, p, ask->model, d, why);
+        e = find_model(a, p, ask, d, why);
     if (raised > d->data)
         d->data = raised;               /* up only */
     return e;

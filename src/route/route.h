@@ -6,11 +6,22 @@
 #define HEARTH_ROUTE_ROUTE_H
 
 #include "route/policy.h"
-#include "wire/call.h"
+#include "wire/chat.h"
+
+struct features {                       /* what the rules of `auto` look at */
+    str path;
+    size_t bytes;                       /* of the body */
+    str text;                           /* what the user said last */
+    const struct tool *tools;
+    size_t n_tools;
+    bool has_image;
+};
 
 struct route_ask {                      /* what the request says of itself */
-    str model;                          /* the model field; may be "task/NAME", "provider/model", "default" or empty */
+    str model;                          /* the model field; may be "task/NAME", "provider/model", "auto", an alias, "default" or empty */
     str task_header, data_header;       /* empty: not given */
+    const struct features *features;    /* needed where route_is_auto() */
+    double unit;                        /* a random number in [0,1), for aliases with weights */
 };
 
 struct decision {
@@ -18,11 +29,16 @@ struct decision {
     const struct model *model;
     enum risk risk;
     enum data_class data;
-    const char *reason;                 /* "model", "task-fixed", "task-reference", "task-candidate", "default" */
+    const char *reason;                 /* "model", "task-fixed", "task-reference", "task-candidate", "default", "fallback" */
+    str rule;                           /* how the name became that: "alias gpt-4o", "auto docs (the word docstring)"; empty: it was the name */
     const char *arm;                    /* "primary" */
     str candidates;                     /* names that were possible, comma-separated */
 };
 
+/* Do the rules of `auto` decide this one? Then classify wants its features. */
+bool route_is_auto(const struct policy *p, const struct route_ask *ask);
+/* From a chat (NULL: a plain prompt in `text`). */
+enum err route_look(struct arena *a, str path, size_t bytes, const struct chat *c, str text, struct features *out);
 /* CLASSIFY: task, risk and data class. ERR_MODEL, ERR_SYNTAX (a bad header). */
 enum err route_classify(struct arena *a, const struct policy *p, const struct route_ask *ask, struct decision *out, struct wire_error *why);
 /* ROUTE: the model, and whether its zone may have this call: ERR_PRIVATE, ERR_GUARD. The decision is filled also then. */

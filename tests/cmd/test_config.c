@@ -72,6 +72,16 @@ static const struct { const char *text, *errors; } wrong[] = {
     { "providers: { p: { api: vllm } }\n", "c.yaml:1:14: provider p needs a url\n" },
     { "providers: { p: { api: openai, zone: cloud } }\nmodels: { m: { provider: p } }\ntasks: { t: { model: m, data: private } }\n", NULL },
     { "providers: { p: { api: openai, url: 'http://127.0.0.1:1/v1' } }\nmodels: { m: { provider: p } }\ntasks: { t: { model: m, data: private } }\n", NULL },
+    { ONE "aliases: { a: n }\n", "c.yaml:2:15: there is no model n\n" },
+    { ONE "aliases: { m: m }\n", "c.yaml:2:12: alias m is the name of a model\n" },
+    { ONE "aliases: { a: { m: 0 } }\n", "c.yaml:2:20: a weight is a number from 1 to 1000000, of a model or a task\n" },
+    { ONE "aliases: { a: task/x }\n", "c.yaml:2:15: there is no task x\n" },
+    { ONE "aliases: { 'a*b': m }\n", NULL },
+    { ONE "auto: { r: { words: x } }\n", "c.yaml:2:9: rule r needs a model or a task in to\n" },
+    { ONE "auto: { r: { words: \"a\\nb\", to: m } }\n", "c.yaml:2:21: words must be a text, or a list of texts\n" },
+    { ONE "auto: { r: { words: [a, [b]], to: m } }\n", NULL },
+    { ONE "default: auto\n", "c.yaml:2:10: default: auto needs rules under auto:\n" },
+    { ONE "default: n\n", "c.yaml:2:10: there is no model n\n" },
     { ONE "tasks: { t: { } }\n", "c.yaml:2:10: task t needs either model, or reference (and candidate)\n" },
     { ONE "tasks: { t: { model: n } }\n", NULL },
     { ONE "default: n\n", NULL },
@@ -136,6 +146,9 @@ static const char *const good[] = {
     "models:\n  a: { provider: cloud, id: gpt-x }\n  b: { provider: lab }\n  c: { file: c.gguf }\n"
     "tasks:\n  plan: { model: a, risk: high }\n  docs: { reference: b, candidate: c, data: private, risk: low }\nguard: { cloud: off }\ndefault: b\n",
     "models: { m: { file: \"a\\nb.gguf\" } }\nledger: { path: '${EMPTY:-x}/l.db', retain_bodies: 90d }\nlog: { format: json }\n",
+    "models: { m: { file: m.gguf }, n: { file: n.gguf } }\ntasks: { t: { model: m, deadline: 2s, retries: 0 } }\ndefault: auto\n"
+    "aliases: { gpt-4o: m, 'claude-*': task/t, some: { m: 1, n: 2 }, x: auto }\n"
+    "auto: { a: { words: ['a, b', \"it's\"], path: /v1, to: n }, b: { tools: false, images: true, min_bytes: 3KB, to: task/t } }\n",
 };
 
 static void what_is_in_force_reads_back_as_itself(void **state)

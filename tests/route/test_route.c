@@ -54,7 +54,7 @@ static void make_world(struct world *w, unsigned ref, unsigned cand, bool fixed,
     w->task = (struct task){ .name = S("t"), .risk = RISK_LOW, .data = data, .reference = fixed ? NULL : &w->models[0], .candidate = fixed ? NULL : &w->models[1],
                              .fixed = fixed ? &w->models[0] : NULL };
     w->policy = (struct policy){ .providers = w->providers, .n_providers = 2, .models = w->models, .n_models = 2, .tasks = &w->task, .n_tasks = 1,
-                                 .default_model = &w->models[1], .cloud_without_guard = without_guard };
+                                 .default_model = &w->models[1], .default_to = { .model = &w->models[1] }, .cloud_without_guard = without_guard };
 }
 
 static bool may(const struct world *w, const struct model *m, enum data_class data)
@@ -101,7 +101,7 @@ static void private_data_stays_where_it_may_be_in_every_combination(void **state
                         struct world w;
                         enum data_class task = (enum data_class)(bits / 4), header = h == 3 ? DATA_PRIVATE : h == 2 ? DATA_INTERNAL : DATA_PUBLIC;
                         make_world(&w, kinds[ref], kinds[cand], bits & 1, task, bits & 2);
-                        struct route_ask ask = { asks[k].model, asks[k].task, headers[h] };
+                        struct route_ask ask = { .model = asks[k].model, .task_header = asks[k].task, .data_header = headers[h] };
                         enum data_class least = asks[k].by_task && task > header ? task : header;
                         check(&w, &ask, least, asks[k].by_task);
                         n++;
@@ -148,7 +148,7 @@ static void what_is_asked_for_is_found_by_name_or_refused(void **state)
         struct decision d;
         struct wire_error why = { 0 };
         make_world(&w, 3, 3, false, DATA_INTERNAL, false);
-        struct route_ask ask = { str_of(rows[i].model), str_of(rows[i].task), str_of(rows[i].data) };
+        struct route_ask ask = { .model = str_of(rows[i].model), .task_header = str_of(rows[i].task), .data_header = str_of(rows[i].data) };
         arena_reset(&mem);
         enum err e = route_classify(&mem, &w.policy, &ask, &d, &why);
         if (!e)
@@ -173,7 +173,7 @@ static void a_message_does_not_grow_with_the_name(void **state)
     (void)state;
     memset(name, 'x', sizeof name);
     make_world(&w, 3, 3, false, DATA_INTERNAL, false);
-    struct route_ask ask = { { name, sizeof name }, S(""), S("") };
+    struct route_ask ask = { .model = { name, sizeof name }, .task_header = S(""), .data_header = S("") };
     assert_int_equal(route_classify(&mem, &w.policy, &ask, &d, &why), ERR_MODEL);
     assert_true(why.message.n < 1000);
 }
