@@ -228,7 +228,7 @@ static int open_sockets(struct app *a, const struct config *c, bool listen)
         return cmd_fail(EXIT_FAILED, NULL, "the command socket %s cannot be opened: %s", a->socket, strerror(errno));
     if (!listen)
         return EXIT_DONE;
-    enum err e = io_listen(&c->listen, 1024, &a->tcp_fd);
+    enum err e = io_inherit(&a->tcp_fd) ? ERR_OK : io_listen(&c->listen, 1024, &a->tcp_fd);
     if (e == ERR_BUSY)
         return cmd_fail(EXIT_FAILED, "Another program has the port: choose one with --listen 127.0.0.1:PORT.", "%s is taken", c->listen_text.p);
     if (e != ERR_OK || io_bound_port(a->tcp_fd, &a->port) != ERR_OK)
@@ -302,7 +302,7 @@ struct drain { struct app *app; struct io_timer tick; int64_t until_ms; bool don
 static void drain_on_tick(struct io_timer *t)
 {
     struct drain *d = (struct drain *)((char *)t - offsetof(struct drain, tick));
-    if (gate_running(d->app->gate) == 0 || io_now_ms(d->app->loop) >= d->until_ms)
+    if (gate_drained(d->app->gate) || io_now_ms(d->app->loop) >= d->until_ms)
         io_loop_stop(d->app->loop);
     else
         io_timer_start(t, 20);

@@ -25,6 +25,7 @@ static const char *const guard_words[] = { "off", NULL };
 
 static const struct option top[] = {
     { "listen", OPTION_ADDRESS, C(listen_text), "127.0.0.1:8420", 0, 0, NULL, "where the API is served; loopback only, for now" },
+    { "watch", OPTION_BOOL, C(watch), "true", 0, 0, NULL, "read this file again when it changes; a wrong one changes nothing" },
     { "threads", OPTION_INT, C(threads), NULL, 1, 64, NULL, "loop threads; unset: one per core, at most 4" },
 };
 static const struct option ledger_options[] = {
@@ -586,8 +587,8 @@ enum err config_document(struct buf *b)
     enum err e = buf_put(b, S("# Configuration\n\nThis page is written by `hearth config manual`, from the table that reads the file.\n\n"
                               "hearth looks for `./hearth.yaml`, then `~/.config/hearth/hearth.yaml` (XDG_CONFIG_HOME); without a file it uses the GGUF files in its\n"
                               "models folder and servers that run on their usual loopback ports. `${NAME}` and `${NAME:-default}` stand for variables of the environment.\n"
-                              "An unknown or mistyped key is an error with its line and column: `hearth config check`. `kill -HUP` reads the file again; a wrong one\n"
-                              "changes nothing. `hearth config show` prints what is in force, every default spelled out.\n\n"
+                              "An unknown or mistyped key is an error with its line and column: `hearth config check`. A changed file is read again within two seconds\n"
+                              "(`kill -HUP`: at once); a wrong one changes nothing. `hearth config show` prints what is in force, every default spelled out.\n\n"
                               "Two more keys stand at the top: `default`, a model, `task/NAME` or `auto` for calls that name none (one model alone is the default by itself), and\n"
                               "`models_dir`, a folder in which model files are looked for.\n"));
     option_manual(b, "Top level", "", top, COUNT(top));

@@ -63,6 +63,7 @@ struct config {
     str listen_text;
     struct io_addr listen;
     int64_t threads;                    /* loop threads */
+    bool watch;                         /* read the file again when it changes */
     int log_level, log_format;          /* enum log_level, enum log_format */
     struct http_limits limits;
     size_t reply_max;                   /* of a reply that is not streamed */

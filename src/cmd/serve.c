@@ -2,12 +2,23 @@
 #include "cmd/app.h"
 #include "cmd/term.h"
 
+#include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { WATCH_MS = 1000, DRAIN_MS = 10000, RESTART_DRAIN_MS = 60000, ARGS_MAX = 64 };
 
 struct serve {
     struct app app;
     struct cmd *c;
-    struct io_signal hup, term, interrupt;
+    struct io_signal hup, term, interrupt, again;
+    struct io_timer watch;
+    struct stat file;                   /* the configuration's, when it was read or last looked at */
+    bool changing, restart;
+    char args[8192];                    /* how this process was started: NUL after each */
+    char *argv[ARGS_MAX + 1];
 };
 
 static void on_stop(struct io_signal *s, int signum)
@@ -23,6 +34,82 @@ static void on_hup(struct io_signal *s, int signum)
     app_reload(&v->app, v->c);
 }
 
+/* ---- the configuration's file ---- */
+
+static bool look_at_file(const struct serve *v, struct stat *out)
+{
+    str path = v->app.cfg->config->path;
+    return path.n && stat(path.p, out) == 0;
+}
+
+static bool is_same_file(const struct stat *x, const struct stat *y)
+{
+    return x->st_ino == y->st_ino && x->st_size == y->st_size && x->st_mtim.tv_sec == y->st_mtim.tv_sec && x->st_mtim.tv_nsec == y->st_mtim.tv_nsec;
+}
+
+/* Editors write in pieces, or write another file and rename it: it is read when it has stayed the same from one look to the next. */
+static void on_watch(struct io_timer *t)
+{
+    struct serve *v = (struct serve *)((char *)t - offsetof(struct serve, watch));
+    struct stat now;
+    if (look_at_file(v, &now) && !is_same_file(&now, &v->file)) {
+        v->file = now;
+        v->changing = true;
+    } else if (v->changing) {
+        v->changing = false;
+        app_reload(&v->app, v->c);
+    }
+    io_timer_start(t, WATCH_MS);
+}
+
+/* ---- restarting ---- */
+
+/* A new process in place of this one (`kill -USR2`), for a new version or another ledger. The listening socket stays open all the time: who
+ * connects meanwhile waits in its backlog. It is handed on as systemd hands sockets over (sd_listen_fds(3)). */
+static void on_again(struct io_signal *s, int signum)
+{
+    (void)signum;
+    struct serve *v = (struct serve *)((char *)s - offsetof(struct serve, again));
+    struct app_config *k = NULL;
+    if (v->restart || !v->argv[0])
+        return;
+    if (app_load(v->c, true, &k) != EXIT_DONE || !k) {
+        log_error("restart_refused", LOG_C("why", "the configuration has mistakes: a new process could not start"));
+        return;
+    }
+    app_unload(k);
+    v->restart = true;
+    io_loop_stop(v->app.loop);
+}
+
+static void remember_args(struct serve *v)
+{
+    int fd = open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC), n = 0;
+    ssize_t got = fd >= 0 ? read(fd, v->args, sizeof v->args - 1) : 0;
+    if (fd >= 0)
+        close(fd);
+    for (char *p = v->args; got > 0 && p < v->args + got && n < ARGS_MAX; p += strlen(p) + 1)
+        v->argv[n++] = p;
+    if (got == (ssize_t)sizeof v->args - 1 || n == ARGS_MAX)
+        v->argv[0] = NULL;              /* not all of them: it cannot be started the same way */
+}
+
+static int start_again(struct serve *v, int fd)
+{
+    static const char deleted[] = " (deleted)";
+    char self[PATH_MAX], pid[16];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    self[n > 0 ? n : 0] = '\0';
+    if (str_ends(str_of(self), str_of(deleted)))        /* replaced by a newer one, which has its name now */
+        self[n - (ssize_t)(sizeof deleted - 1)] = '\0';
+    snprintf(pid, sizeof pid, "%d", (int)getpid());
+    if (dup2(fd, 3) != 3 || (fd == 3 && fcntl(3, F_SETFD, 0)) || setenv("LISTEN_FDS", "1", 1) || setenv("LISTEN_PID", pid, 1))
+        return cmd_fail(EXIT_FAILED, NULL, "the listening socket cannot be handed on");
+    execv(self, v->argv);
+    return cmd_fail(EXIT_FAILED, NULL, "%s cannot be started again", self);
+}
+
+static void on_timer_closed(struct io_timer *t) { (void)t; }
 static void on_signal_closed(struct io_signal *s) { (void)s; }
 
 static enum err watch_signals(struct serve *v)
@@ -32,6 +119,8 @@ static enum err watch_signals(struct serve *v)
         e = io_signal_init(v->app.loop, &v->term, SIGTERM, on_stop);
     if (e == ERR_OK)
         e = io_signal_init(v->app.loop, &v->interrupt, SIGINT, on_stop);
+    if (e == ERR_OK)
+        e = io_signal_init(v->app.loop, &v->again, SIGUSR2, on_again);
     return e;
 }
 
@@ -53,6 +142,21 @@ static void banner(const struct serve *v)
     fflush(stdout);
 }
 
+static int wind_down(struct serve *v)
+{
+    log_info(v->restart ? "restarting" : "stopping", LOG_I("running", (int64_t)gate_running(v->app.gate)));
+    io_timer_close(&v->watch, on_timer_closed);
+    /* The signals stay watched while calls are drained: a second one ends that. They are closed by the loop's last turns. */
+    app_drain(&v->app, v->restart ? RESTART_DRAIN_MS : DRAIN_MS);
+    io_signal_close(&v->hup, on_signal_closed);
+    io_signal_close(&v->term, on_signal_closed);
+    io_signal_close(&v->interrupt, on_signal_closed);
+    io_signal_close(&v->again, on_signal_closed);
+    int fd = v->restart ? fcntl(v->app.tcp_fd, F_DUPFD_CLOEXEC, 10) : -1;
+    app_stop(&v->app);
+    return fd >= 0 ? start_again(v, fd) : EXIT_DONE;
+}
+
 static int serve_run(struct cmd *c)
 {
     struct serve v = { .c = c };
@@ -68,23 +172,22 @@ static int serve_run(struct cmd *c)
         code = cmd_fail(EXIT_FAILED, NULL, "signals cannot be watched");
     if (code != EXIT_DONE)
         exit(code);                     /* nothing is served yet: the system takes the rest back */
+    remember_args(&v);
+    (void)look_at_file(&v, &v.file);
+    io_timer_init(v.app.loop, &v.watch, on_watch);
+    if (k->config->watch && k->config->path.n)
+        io_timer_start(&v.watch, WATCH_MS);
     banner(&v);
     app_warm(&v.app);
     io_loop_run(v.app.loop);
-    log_info("stopping", LOG_I("running", (int64_t)gate_running(v.app.gate)));
-    /* The signals stay watched while calls are drained: a second one ends that. They are closed by the loop's last turns. */
-    app_drain(&v.app, 10000);
-    io_signal_close(&v.hup, on_signal_closed);
-    io_signal_close(&v.term, on_signal_closed);
-    io_signal_close(&v.interrupt, on_signal_closed);
-    app_stop(&v.app);
-    return EXIT_DONE;
+    return wind_down(&v);
 }
 
 const struct command command_serve = {
     .name = "serve", .args = "[--config FILE] [--model FILE.gguf]", .brief = "serve local and cloud models on one API, until Ctrl-C",
     .about = "Serves the OpenAI API on a loopback address, starts local engines when they are needed, and records every call.\n"
-             "SIGHUP reads the configuration again; a wrong one changes nothing. Without a configuration it uses what is on this machine.",
+             "A changed configuration is read again (SIGHUP: at once); a wrong one changes nothing. SIGUSR2 starts a new process in place of this one,\n"
+             "which takes over the listening socket: no connection is refused. Without a configuration it uses what is on this machine.",
     .examples = "  hearth serve\n  hearth serve --model ~/models/qwen2.5-coder-0.5b-instruct-q4_k_m.gguf\n"
                 "  hearth serve --config team.yaml --listen 127.0.0.1:9000",
     .flags = { &flag_config, &flag_model, &flag_listen, &flag_ledger }, .max_args = 0, .run = serve_run,

@@ -6,6 +6,8 @@ static void endpoint_tags(struct gate_loop *l, struct http_req *http, str rest);
 static void endpoint_show(struct gate_loop *l, struct http_req *http, str rest);
 static void endpoint_version(struct gate_loop *l, struct http_req *http, str rest);
 static void endpoint_health(struct gate_loop *l, struct http_req *http, str rest);
+static void endpoint_ready(struct gate_loop *l, struct http_req *http, str rest);
+static void endpoint_metrics(struct gate_loop *l, struct http_req *http, str rest);
 static void endpoint_root(struct gate_loop *l, struct http_req *http, str rest);
 
 static const struct endpoint {
@@ -29,6 +31,8 @@ static const struct endpoint {
     { S("GET"), S("/v1/models"), false, DIALECT_OPENAI, OP_NONE, endpoint_models },
     { S("GET"), S("/v1/models/"), true, DIALECT_OPENAI, OP_NONE, endpoint_models },
     { S("GET"), S("/health"), false, DIALECT_OPENAI, OP_NONE, endpoint_health },
+    { S("GET"), S("/ready"), false, DIALECT_OPENAI, OP_NONE, endpoint_ready },
+    { S("GET"), S("/metrics"), false, DIALECT_OPENAI, OP_NONE, endpoint_metrics },
     { S("GET"), S("/"), false, DIALECT_OPENAI, OP_NONE, endpoint_root },
 };
 
@@ -163,6 +167,78 @@ static void endpoint_health(struct gate_loop *l, struct http_req *http, str rest
                      arena_printf(http_req_arena(http), "{\"status\":\"%.*s\",\"version\":\"" HEARTH_VERSION "\",\"port\":%u}", STR_ARG(text), l->gate->opt.port));
 }
 
+/* Could it answer a call now? /health says that it lives, this that it is of use: a ledger that takes rows, and a model that has not failed. */
+static void endpoint_ready(struct gate_loop *l, struct http_req *http, str rest)
+{
+    (void)rest;
+    const struct gate_config *cfg = l->view->cfg;
+    struct ledger *led = l->gate->opt.ledger;
+    const struct model *m = cfg->policy.default_model;
+    struct fleet_state s = { .state = "served" };
+    const char *why = NULL;
+    if (m && cfg->engines[m - cfg->policy.models])
+        fleet_look(cfg->engines[m - cfg->policy.models], &s);
+    if (l->draining)
+        why = "hearth is being stopped";
+    else if (led && !ledger_healthy(led))
+        why = "the ledger cannot be written";
+    else if (!cfg->policy.n_models)
+        why = "no model is configured";
+    else if (strcmp(s.state, "failed") == 0)
+        why = "the default model's engine has failed";
+    (void)http_reply(http, why ? 503 : 200, S("application/json"), STR_NONE,
+                     arena_printf(http_req_arena(http), "{\"ready\":%s,\"why\":%s%s%s}", why ? "false" : "true", why ? "\"" : "", why ? why : "null", why ? "\"" : ""));
+}
+
+static void put_own_metrics(struct gate_loop *l, struct buf *b)
+{
+    const struct gate_config *cfg = l->view->cfg;
+    struct ledger_stats s = { 0 };
+    if (l->gate->opt.ledger)
+        ledger_stats(l->gate->opt.ledger, &s);
+    const struct { const char *name, *type, *help; uint64_t v; } all[] = {
+        { "hearth_calls_running", "gauge", "calls that have not ended, their record included", gate_running(l->gate) },
+        { "hearth_ledger_healthy", "gauge", "1: rows can be written", !l->gate->opt.ledger || ledger_healthy(l->gate->opt.ledger) },
+        { "hearth_ledger_waiting", "gauge", "rows that wait to be written", s.waiting },
+        { "hearth_ledger_rows_total", "counter", "rows written", s.rows },
+        { "hearth_ledger_batches_total", "counter", "transactions they were written in", s.batches },
+        { "hearth_ledger_bytes_total", "counter", "bodies and rows as they came, before compression", s.bytes_in },
+        { "hearth_ledger_forced_checkpoints_total", "counter", "checkpoints that writing had to wait for", s.forced_checkpoints },
+        { "hearth_ledger_failures_total", "counter", "writes that failed", s.failures },
+    };
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        (void)buf_printf(b, "# HELP %s %s\n# TYPE %s %s\n%s %llu\n", all[i].name, all[i].help, all[i].name, all[i].type, all[i].name, (unsigned long long)all[i].v);
+    (void)buf_put(b, S("# HELP hearth_engine_ready 1: the local engine is loaded\n# TYPE hearth_engine_ready gauge\n"));
+    for (size_t i = 0; i < cfg->policy.n_models; i++) {
+        struct fleet_state f;
+        if (!cfg->engines[i])
+            continue;
+        fleet_look(cfg->engines[i], &f);
+        (void)buf_printf(b, "hearth_engine_ready{gen_ai_request_model=\"%.*s\",state=\"%s\"} %d\n", STR_ARG(cfg->policy.models[i].name), f.state, strcmp(f.state, "ready") == 0);
+    }
+    (void)buf_put(b, S("# HELP hearth_build_info the version that runs\n# TYPE hearth_build_info gauge\nhearth_build_info{version=\"" HEARTH_VERSION "\"} 1\n"));
+}
+
+static void endpoint_metrics(struct gate_loop *l, struct http_req *http, str rest)
+{
+    (void)rest;
+    struct metrics *of[64];
+    size_t n = 0;
+    struct buf b;
+    buf_init(&b, 16u << 20);
+    for (; n < 64 && n < (size_t)l->gate->opt.threads; n++)
+        of[n] = &l->gate->loops[n].metrics;
+    arena_reset(&l->scratch);
+    enum err e = metrics_write(&l->scratch, &b, of, n);
+    put_own_metrics(l, &b);
+    str text = e == ERR_OK ? arena_str(http_req_arena(http), buf_str(&b)) : STR_NONE;
+    buf_free(&b);
+    if (text.p)
+        (void)http_reply(http, 200, S("text/plain; version=0.0.4; charset=utf-8"), STR_NONE, text);
+    else
+        endpoint_error(http, ERR_LIMIT, STR_NONE, STR_NONE);
+}
+
 static void endpoint_root(struct gate_loop *l, struct http_req *http, str rest)
 {
     (void)l;
@@ -195,7 +271,7 @@ void gate_on_request(void *ctx, struct http_req *http)
             e->serve(l, http, str_skip(h->path, e->path.n));
             return;
         }
-        if (l->draining) {
+        if (l->stopping) {
             (void)http_reply(http, 503, S("application/json"), S("retry-after: 1\r\nConnection: close\r\n"),
                              error_in(http_req_arena(http), e->dialect, ERR_BUSY, S("hearth is being stopped")));
             return;

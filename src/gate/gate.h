@@ -40,7 +40,8 @@ struct gate_options {
 /* Takes one reference of `c`. Returns when all loops run. */
 enum err gate_start(const struct gate_options *o, struct gate_config *c, struct gate **out);
 void gate_swap_config(struct gate *g, struct gate_config *c);    /* new calls use it from their loop's next turn on */
-void gate_drain(struct gate *g);                                 /* no new connections or calls; running ones go on */
+void gate_drain(struct gate *g);                                 /* no new connections; what is connected gets its answer and is closed */
+bool gate_drained(const struct gate *g);                         /* after that: no call runs and nobody is connected */
 size_t gate_running(const struct gate *g);                       /* calls that have not ended, their record included */
 void gate_stop(struct gate *g);                                  /* drops what still runs (recorded as cut), joins the threads, frees */
 

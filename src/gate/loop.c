@@ -322,10 +322,20 @@ static void loop_close(struct gate_loop *l)
     }
 }
 
+static void loop_count(struct gate_loop *l)
+{
+    size_t n = 0;
+    for (int i = 0; i < 2; i++)
+        n += l->servers[i] ? http_server_connections(l->servers[i]) : 0;
+    atomic_store_explicit(&l->connections, n, memory_order_relaxed);
+}
+
 static void loop_on_turn(void *ctx)
 {
     struct gate_loop *l = ctx;
     loop_flush(l);
+    if (l->draining && !l->closing)
+        loop_count(l);
     if (l->stopping && !l->requests)
         loop_close(l);
     while (l->dead_views) {
@@ -389,6 +399,8 @@ enum err gate_start(const struct gate_options *o, struct gate_config *c, struct 
     }
     g->opt = *o;
     g->loops = loops;
+    for (int i = 0; i < o->threads; i++)
+        metrics_init(&loops[i].metrics);        /* all, before any loop may be asked for them */
     for (int i = 0; i < o->threads; i++) {
         enum err e = loop_open(&loops[i], g, i, c);
         if (e == ERR_OK && pthread_create(&loops[i].thread, NULL, loop_main, &loops[i]))
@@ -417,6 +429,8 @@ static void gate_order(struct gate *g, struct gate_config *c, bool drain, bool s
             l->next_config = c;
             gate_config_ref(c);
         }
+        if (drain && !l->ask_drain)
+            atomic_store(&l->connections, 1);   /* until the loop has counted */
         l->ask_drain |= drain;
         l->ask_stop |= stop;
         pthread_mutex_unlock(&l->lock);
@@ -432,9 +446,17 @@ void gate_drain(struct gate *g) { gate_order(g, NULL, true, false); }
 size_t gate_running(const struct gate *g)
 {
     size_t n = 0;
-    for (int i = 0; i < g->n_loops; i++)
+    for (int i = 0; i < g->opt.threads; i++)
         n += atomic_load_explicit(&g->loops[i].running, memory_order_relaxed);
     return n;
+}
+
+bool gate_drained(const struct gate *g)
+{
+    size_t n = gate_running(g);
+    for (int i = 0; i < g->n_loops; i++)
+        n += atomic_load(&g->loops[i].connections);
+    return n == 0;
 }
 
 static void loop_free(struct gate_loop *l)
@@ -444,6 +466,7 @@ static void loop_free(struct gate_loop *l)
     ledger_port_destroy(&l->ledger_port);
     fleet_port_destroy(&l->fleet_port);
     arena_free(&l->scratch);
+    metrics_free(&l->metrics);
     io_loop_free(l->io);
     pthread_mutex_destroy(&l->lock);
 }

@@ -140,20 +140,28 @@ static str said(str s) { return s.n ? s : STR_NONE; }
 
 int64_t gate_overhead_us(const struct gate_req *r) { return r->sent_us - r->begin_us - r->queue_us - r->lost_us; }
 
-static str record_outcome(const struct gate_req *r)
+static enum metric_outcome record_outcome(const struct gate_req *r)
 {
     switch (r->err) {
-    case ERR_OK:     return S("ok");
-    case ERR_CLIENT: return S("cancelled");
-    case ERR_CUT:    return S("cut");
-    default:         return r->attempt ? S("error") : S("refused");
+    case ERR_OK:     return METRIC_OK;
+    case ERR_CLIENT: return METRIC_CANCELLED;
+    case ERR_CUT:    return METRIC_CUT;
+    default:         return r->attempt ? METRIC_ERROR : METRIC_REFUSED;
     }
+}
+
+static void record_metrics(struct gate_req *r)
+{
+    const struct metric_call c = { .outcome = record_outcome(r), .total_us = clock_mono_us(&r->loop->gate->opt.clock) - r->begin_us,
+                                   .first_us = r->first_us ? r->first_us - r->sent_us : -1, .input_tokens = r->reply.prompt_tokens,
+                                   .output_tokens = r->reply.completion_tokens, .cost_micros = record_cost(r), .tries = r->attempt };
+    metrics_count(&r->loop->metrics, r->decision.model, &c);
 }
 
 static void record_result(struct gate_req *r, struct ledger_row *row)
 {
     int64_t now = clock_mono_us(&r->loop->gate->opt.clock);
-    row->outcome = record_outcome(r);
+    row->outcome = str_of(metric_outcome_name(record_outcome(r)));
     row->http_status = r->reply_started ? 200 : r->http_status;
     row->total_us = now - r->begin_us;
     if (r->err != ERR_OK) {
@@ -312,6 +320,7 @@ enum err gate_record(struct gate_req *r)
         gate_attempt_abort(r);
         r->http_status = r->err == ERR_OK ? 200 : r->http_status;
         record_error_body(r);
+        record_metrics(r);
         if (r->places > 0)
             record_submit_end(r);
     }

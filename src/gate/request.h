@@ -7,6 +7,7 @@
 
 #include "core/rand.h"
 #include "gate/gate.h"
+#include "gate/metrics.h"
 #include "gate/speak.h"
 #include "route/route.h"
 #include "wire/openai.h"
@@ -36,6 +37,7 @@ struct gate_loop {
     struct gate_view *view;
     struct arena scratch;               /* for one event or one reply; reset by its user */
     struct rng rng;
+    struct metrics metrics;
     struct gate_req *requests;          /* all running, for stopping */
     struct gate_view *dead_views;
     struct gate_req *again;             /* waiting to be tried again */
@@ -49,6 +51,7 @@ struct gate_loop {
     struct gate_config *next_config;
     bool ask_drain, ask_stop;
     atomic_size_t running;
+    atomic_size_t connections;          /* while draining: how many are left */
 };
 
 struct gate {

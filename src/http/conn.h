@@ -26,6 +26,7 @@ struct http_conn {
     int closing;                        /* handles still to be closed; 0: alive */
     bool processing, corked;            /* inside of conn_process(); `out` waits for the first piece of the body */
     bool stopped, hung_up, last;        /* on_drain is owed; writing failed; nothing follows the present reply */
+    bool asked;                         /* a request has come */
     bool head_begun;                    /* the deadline of a head runs from its first byte */
     bool in_full;                       /* too much was pipelined: not read until it is used */
     struct buf in;                      /* bytes that came and were not used yet */

@@ -14,6 +14,7 @@ enum {
     ACCEPT_BURST = 16, RETRY_MS = 100, FREE_REQS = 64,
     PIPELINE_MAX = 65536,               /* bytes of later requests that are read while one is answered */
     LINGER_BYTES = 1 << 20, OUT_MAX = 256 << 20,
+    FRESH_MS = 1000,                    /* for the first request of a connection that was accepted before the server stopped listening */
 };
 
 const struct http_limits http_limits_default = {
@@ -314,6 +315,7 @@ static void conn_head_step(struct http_conn *c, str in, size_t *used)
     }
     c->scanned = 0;
     c->head_begun = false;
+    c->asked = true;
     if (e != ERR_OK) {
         conn_reject(c, STR_NONE, why.status, why.what);
         return;
@@ -533,8 +535,12 @@ void http_server_stop_listening(struct http_server *s)
     io_watch_set(&s->listener, 0);
     for (struct http_conn *c = s->conns, *next; c; c = next) {
         next = c->next;
-        if (c->state == CONN_HEAD && c->in.n == c->in_at)
+        if (c->state != CONN_HEAD || c->in.n != c->in_at)
+            continue;
+        if (c->asked)
             conn_close(c);
+        else                            /* its request may be on its way: it was accepted, so it is answered */
+            conn_deadline(c, FRESH_MS);
     }
 }
 

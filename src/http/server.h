@@ -46,7 +46,7 @@ struct http_server;
 /* Serves `listen_fd` (which the server does not own and which several loops may share) on this loop. */
 enum err http_server_new(struct io_loop *l, int listen_fd, bool is_unix, const struct http_limits *lim,
                          const struct http_handler *h, struct http_server **out);
-void http_server_stop_listening(struct http_server *s);              /* no new connections; idle ones are closed */
+void http_server_stop_listening(struct http_server *s);              /* no new connections; kept ones are closed when idle, new ones get a moment for their request */
 size_t http_server_connections(const struct http_server *s);
 void http_server_close(struct http_server *s, void (*on_closed)(void *ctx), void *ctx);   /* drops everything, then frees s */
 

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -121,6 +122,26 @@ enum err io_listen(const struct io_addr *a, int backlog, int *fd)
     }
     *fd = s;
     return ERR_OK;
+}
+
+bool io_inherit(int *fd)
+{
+    uint64_t pid = 0;
+    struct sockaddr_storage at;
+    socklen_t n = sizeof at;
+    const char *fds = getenv("LISTEN_FDS"), *whose = getenv("LISTEN_PID");
+    bool ours = fds && whose && strcmp(fds, "1") == 0 && str_u64(str_of(whose), &pid) && pid == (uint64_t)getpid() && getsockname(3, (struct sockaddr *)&at, &n) == 0;
+    unsetenv("LISTEN_FDS");             /* neither engines nor programs that we run shall think that it is theirs */
+    unsetenv("LISTEN_PID");
+    if (!ours)
+        return false;
+    bool loopback = at.ss_family == AF_INET    ? (ntohl(((struct sockaddr_in *)&at)->sin_addr.s_addr) >> 24) == 127
+                    : at.ss_family == AF_INET6 ? IN6_IS_ADDR_LOOPBACK(&((struct sockaddr_in6 *)&at)->sin6_addr)
+                                               : false;
+    if (!loopback || (*fd = fcntl(3, F_DUPFD_CLOEXEC, 10)) < 0)
+        return false;
+    close(3);
+    return fcntl(*fd, F_SETFL, O_NONBLOCK) == 0;
 }
 
 enum err io_bound_port(int fd, uint16_t *port)

@@ -19,6 +19,9 @@ enum err io_addr_parse(str text, struct io_addr *out);      /* ERR_SYNTAX */
 /* A non-blocking, close-on-exec listening socket. A Unix socket is made with mode 0600, over a stale one that nobody
  * answers on; ERR_BUSY when the address is taken, ERR_IO otherwise (errno kept). Port 0 takes a free one. */
 enum err io_listen(const struct io_addr *a, int backlog, int *fd);
+/* A listening socket that somebody opened for this process: systemd, or a hearth that started itself again (sd_listen_fds(3)). Only one
+ * socket, and only one on a loopback address; false: there is none. Takes the variables that announce it out of the environment. */
+bool io_inherit(int *fd);
 enum err io_bound_port(int fd, uint16_t *port);
 /* One connection, non-blocking, close-on-exec, TCP_NODELAY; ERR_AGAIN when none waits; ERR_LIMIT when descriptors ran out. */
 enum err io_accept(int listen_fd, int *fd);

@@ -94,7 +94,7 @@ enum err ledger_note_config(struct ledger *l, const struct digest *hash, str tex
 /* An event row of the process itself ("start", "stop", "engine_crash"), `detail` a JSON object. */
 enum err ledger_note_event(struct ledger *l, const char *event, str detail);
 
-struct ledger_stats { uint64_t rows, batches, bytes_in, stalls, forced_checkpoints, failures; size_t waiting; };
+struct ledger_stats { uint64_t rows, batches, bytes_in, forced_checkpoints, failures; size_t waiting; };
 void ledger_stats(struct ledger *l, struct ledger_stats *out);
 
 /* ---- reading: any process, any time, beside a running writer ---- */
