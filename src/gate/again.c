@@ -144,7 +144,8 @@ bool gate_again(struct gate_req *r, enum err e)
     if (r->gone || r->reply_started || r->holding || r->loop->stopping || r->err != ERR_OK || !gate_may_try_again(r) || !is_of_upstream(r, e))
         return false;
     r->tried[r->n_tried] = r->decision.model;
-    const struct model *next = route_fallback(&r->view->cfg->policy, &r->decision, r->decision.model, r->tried, r->n_tried + 1);
+    /* Vectors of two models have nothing to do with each other: another one is no help there. */
+    const struct model *next = r->op == OP_EMBEDDING ? NULL : route_fallback(&r->view->cfg->policy, &r->decision, r->decision.model, r->tried, r->n_tried + 1);
     if (!next && !is_passing(r, e))
         return false;
     r->n_tried++;

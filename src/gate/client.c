@@ -9,6 +9,8 @@ static str asked_model(const struct gate_req *r) { return r->call.model.n ? r->c
 
 static enum err openai_client_decode(struct gate_req *r)
 {
+    if (r->op == OP_EMBEDDING)
+        return embed_decode(r->a, DIALECT_OPENAI, false, http_req_body(r->http), &r->call, &r->why);
     return openai_decode(r->a, r->op, http_req_body(r->http), &r->call, &r->why);
 }
 
@@ -107,7 +109,10 @@ static str anthropic_client_error_event(struct gate_req *r, enum err e, str mess
 
 static enum err ollama_client_decode(struct gate_req *r)
 {
-    bool generate = str_eq(http_req_head(r->http)->path, S("/api/generate"));
+    str path = http_req_head(r->http)->path;
+    bool generate = str_eq(path, S("/api/generate"));
+    if (r->op == OP_EMBEDDING)
+        return embed_decode(r->a, DIALECT_OLLAMA, str_eq(path, S("/api/embeddings")), http_req_body(r->http), &r->call, &r->why);
     enum err e = ollama_decode(r->a, r->op, generate, http_req_body(r->http), &r->call, &r->why);
     r->op = e == ERR_OK ? r->call.op : r->op;
     return e;

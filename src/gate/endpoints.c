@@ -19,11 +19,14 @@ static const struct endpoint {
 } endpoints[] = {
     { S("POST"), S("/v1/chat/completions"), false, DIALECT_OPENAI, OP_CHAT, NULL },
     { S("POST"), S("/v1/completions"), false, DIALECT_OPENAI, OP_COMPLETION, NULL },
+    { S("POST"), S("/v1/embeddings"), false, DIALECT_OPENAI, OP_EMBEDDING, NULL },
     { S("POST"), S("/v1/responses"), false, DIALECT_RESPONSES, OP_CHAT, NULL },
     { S("POST"), S("/v1/messages"), false, DIALECT_ANTHROPIC, OP_CHAT, NULL },
     { S("POST"), S("/v1/messages/count_tokens"), false, DIALECT_ANTHROPIC, OP_COUNT, NULL },
     { S("POST"), S("/api/chat"), false, DIALECT_OLLAMA, OP_CHAT, NULL },
     { S("POST"), S("/api/generate"), false, DIALECT_OLLAMA, OP_CHAT, NULL },
+    { S("POST"), S("/api/embed"), false, DIALECT_OLLAMA, OP_EMBEDDING, NULL },
+    { S("POST"), S("/api/embeddings"), false, DIALECT_OLLAMA, OP_EMBEDDING, NULL },
     { S("GET"), S("/api/tags"), false, DIALECT_OLLAMA, OP_NONE, endpoint_tags },
     { S("GET"), S("/api/ps"), false, DIALECT_OLLAMA, OP_NONE, endpoint_tags },
     { S("POST"), S("/api/show"), false, DIALECT_OLLAMA, OP_NONE, endpoint_show },
@@ -286,7 +289,7 @@ void gate_on_request(void *ctx, struct http_req *http)
     if (other)
         endpoint_error(http, ERR_METHOD, STR_NONE, str_eq(other->method, S("POST")) ? S("Allow: POST\r\n") : S("Allow: GET, HEAD\r\n"));
     else
-        endpoint_error(http, ERR_NOTFOUND, S("there is nothing at this path; hearth serves /v1/chat/completions, /v1/completions, /v1/responses, /v1/messages, /v1/models, /api/chat and /api/generate"), STR_NONE);
+        endpoint_error(http, ERR_NOTFOUND, S("there is nothing at this path; hearth serves /v1/chat/completions, /v1/completions, /v1/responses, /v1/embeddings, /v1/messages, /v1/models, /api/chat and /api/generate"), STR_NONE);
 }
 
 /* ---- before a body is read ---- */

@@ -14,20 +14,25 @@ static void speak_on_delta(void *ctx, const struct delta *d)
         s->err = r->client->delta(r, d);
 }
 
+static enum err speak_sliced(struct gate_req *r, enum err e)
+{
+    r->slices[0] = buf_str(&r->speech->body);
+    r->n_slices = 1;
+    return e;
+}
+
 static enum err speak_translate(struct gate_req *r, str id)
 {
     struct speech *s = r->speech;
+    bool embedded = r->decision.model->provider->api == API_EMBEDDED;
     r->sink = &s->sink;
-    if (r->op != OP_CHAT)
+    if (r->op == OP_EMBEDDING && r->up->dialect != DIALECT_ANTHROPIC)
+        return speak_sliced(r, embed_translate(r->a, &r->call, r->up->dialect, id, &s->body, &r->why));
+    if (r->op != OP_CHAT && !(r->op == OP_COUNT && embedded))
         return gate_fail(r, ERR_UNSUPPORTED, arena_printf(r->a, "model %.*s is served by another API, which has no such operation", STR_ARG(r->decision.model->name)));
     enum err e = r->client->to_chat(r->a, &r->call, &s->chat, &r->why);
-    if (e == ERR_OK)
-        e = r->up->from_chat(r, id);
-    if (e != ERR_OK)
-        return e;
-    r->slices[0] = buf_str(&s->body);
-    r->n_slices = 1;
-    return ERR_OK;
+    s->chat.early_count = embedded && s->chat.stream && r->dialect == DIALECT_ANTHROPIC;
+    return speak_sliced(r, e == ERR_OK ? r->up->from_chat(r, id) : e);
 }
 
 enum err speak_request(struct gate_req *r)
@@ -60,8 +65,25 @@ enum wire_event speak_event(struct gate_req *r, str event, str data, str *out)
     return r->speech->err == ERR_OK ? kind : WIRE_INVALID;
 }
 
+static enum err speak_embedding(struct gate_req *r)
+{
+    struct arena *scratch = &r->loop->scratch;
+    enum err e = embed_read(r->a, scratch, r->up->dialect, buf_str(&r->taken), &r->reply);
+    if (e != ERR_OK || !r->sink)
+        return e;
+    struct buf *out = &r->speech->out;
+    out->max = r->view->cfg->reply_max;
+    e = embed_write(scratch, &r->call, r->up->dialect, buf_str(&r->taken), r->call.model.n ? r->call.model : r->decision.model->name, &r->reply, out);
+    buf_clear(&r->taken);
+    return e == ERR_OK ? buf_put(&r->taken, buf_str(out)) : e;
+}
+
 enum err speak_reply(struct gate_req *r)
 {
+    if (r->op == OP_EMBEDDING)
+        return speak_embedding(r);
+    if (r->op == OP_COUNT && r->sink)   /* our engine's answer is Anthropic's already */
+        return anthropic_read_count(&r->loop->scratch, buf_str(&r->taken), &r->reply);
     enum err e = r->up->reply(r, buf_str(&r->taken), r->sink);
     if (e != ERR_OK || !r->sink)
         return e;

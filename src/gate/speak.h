@@ -6,6 +6,7 @@
 #define HEARTH_GATE_SPEAK_H
 
 #include "wire/anthropic.h"
+#include "wire/embed.h"
 #include "wire/ollama.h"
 #include "wire/openai_chat.h"
 #include "wire/responses.h"

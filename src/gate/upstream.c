@@ -17,7 +17,7 @@ static enum err openai_up_from_chat(struct gate_req *r, str id)
 
 static str openai_up_target(const struct gate_req *r)
 {
-    return r->op == OP_COMPLETION ? S("/completions") : S("/chat/completions");
+    return r->op == OP_COMPLETION ? S("/completions") : r->op == OP_EMBEDDING ? S("/embeddings") : r->op == OP_COUNT ? S("/count") : S("/chat/completions");
 }
 
 static str openai_up_fields(struct gate_req *r)
@@ -90,7 +90,10 @@ static enum err ollama_up_from_chat(struct gate_req *r, str id) { return ollama_
 
 static str ollama_up_target(const struct gate_req *r)
 {
-    return r->dialect == DIALECT_OLLAMA && r->call.generate ? S("/api/generate") : S("/api/chat");
+    bool generate = r->dialect == DIALECT_OLLAMA && r->call.generate;
+    if (r->op == OP_EMBEDDING)
+        return generate ? S("/api/embeddings") : S("/api/embed");
+    return generate ? S("/api/generate") : S("/api/chat");
 }
 
 static enum wire_event ollama_up_event(struct gate_req *r, str event, str data, const struct delta_sink *sink)

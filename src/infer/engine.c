@@ -3,6 +3,7 @@
 
 #include "core/clock.h"
 #include "core/log.h"
+#include "infer/embedder.h"
 
 #include <assert.h>
 #include <llama.h>
@@ -44,6 +45,8 @@ struct engine {
     /* the thread's own */
     struct slot slots[MODEL_MAX_SLOTS];
     struct queue_item *waiting, **waiting_tail;
+    struct embedder *embedder;          /* made for the first text */
+    struct engine_job *embedding;       /* the one at work */
     struct llama_batch batch;
     uint64_t admitted;
     double token_us;                    /* what a prompt token costs, a moving average */
@@ -159,17 +162,57 @@ static void drop_cancelled(struct engine *e)
             slot_end(e, &e->slots[i], ERR_CLIENT, "");
 }
 
+/* The first waiting job that is to be embedded, or that is not; its place in the list. */
+static struct queue_item **waiting_first(struct engine *e, bool embed)
+{
+    struct queue_item **at = &e->waiting;
+    while (*at && (job_of(*at)->n_inputs > 0) != embed)
+        at = &(*at)->next;
+    return at;
+}
+
 static void admit(struct engine *e)
 {
-    for (int i = 0; i < e->model.slots && e->waiting; i++) {
-        if (e->slots[i].job)
+    for (int i = 0; i < e->model.slots; i++) {
+        struct queue_item **at = waiting_first(e, false);
+        if (e->slots[i].job || !*at)
             continue;
-        struct engine_job *j = job_of(e->waiting);
-        waiting_remove(e, &e->waiting);
+        struct engine_job *j = job_of(*at);
+        waiting_remove(e, at);
         enum err err = slot_admit(e, &e->slots[i], j);
         if (err != ERR_OK)
             job_end(e, j, err, "");
     }
+}
+
+/* ---- embeddings ---- */
+
+/* Called by ggml between operations. It also shows that the step goes on: a long text is not taken for a hang. */
+static bool embedding_is_wanted(void *ctx)
+{
+    struct engine *e = ctx;
+    atomic_store(&e->step_started_us, now_us());
+    return !atomic_load(&e->closing) && !atomic_load(&e->embedding->cancelled);
+}
+
+/* One text of the oldest job. */
+static void embed_one(struct engine *e)
+{
+    struct queue_item **at = waiting_first(e, true);
+    if (!*at)
+        return;
+    struct engine_job *j = e->embedding = job_of(*at);
+    enum err err = e->embedder ? ERR_OK : embedder_new(&e->model, embedding_is_wanted, e, &e->embedder);
+    if (err == ERR_OK) {
+        atomic_store(&e->step_started_us, now_us());
+        err = embedder_run(e->embedder, &j->inputs[j->made], j->vectors + (size_t)j->made * embedder_size(&e->model));
+        atomic_store(&e->step_started_us, 0);
+        j->made++;
+    }
+    if (err == ERR_OK && (size_t)j->made < j->n_inputs)
+        return;
+    waiting_remove(e, at);
+    job_end(e, j, err, "");
 }
 
 /* ---- one step ---- */
@@ -280,6 +323,17 @@ static enum err token_text(struct engine *e, int32_t token)
     return ERR_OK;
 }
 
+static enum err slot_put_probs(struct engine *e, struct slot *s, int32_t token)
+{
+    struct token_prob probs[1 + SAMPLING_MAX_TOP];
+    int32_t top = s->job->sampling.top;
+    sampler_probs(s->sampler, e->model.ctx, s->output, token, top, probs);
+    pthread_mutex_lock(&e->lock);
+    enum err err = buf_put(&s->job->probs, str_slice((const char *)probs, (size_t)(1 + top) * sizeof *probs));
+    pthread_mutex_unlock(&e->lock);
+    return err;
+}
+
 static void slot_sample(struct engine *e, struct slot *s)
 {
     struct engine_job *j = s->job;
@@ -292,6 +346,8 @@ static void slot_sample(struct engine *e, struct slot *s)
         return;
     }
     enum err err = token_text(e, token);
+    if (err == ERR_OK && j->sampling.top >= 0)
+        err = slot_put_probs(e, s, token);
     if (err == ERR_OK)
         err = slot_put_text(e, s, false);
     bool full = j->made >= j->max_tokens;
@@ -358,6 +414,7 @@ static void engine_serve(struct engine *e)
         waiting_take_in(e, queue_take_all(&e->jobs, idle ? -1 : 0));
         drop_cancelled(e);
         admit(e);
+        embed_one(e);
         if (atomic_load(&e->busy) > 0)
             step(e);
         news_send(e);
@@ -383,6 +440,7 @@ static void *engine_main(void *arg)
         engine_serve(e);
         llama_batch_free(e->batch);
         buf_free(&e->piece);
+        embedder_free(e->embedder);
         model_free(&e->model);
     }
     return NULL;
@@ -422,13 +480,14 @@ enum engine_state engine_state(const struct engine *e) { return atomic_load(&e->
 double engine_progress(const struct engine *e) { return atomic_load(&e->progress.share); }
 const char *engine_why(const struct engine *e) { return e->why; }
 const struct model *engine_model(const struct engine *e) { return &e->model; }
+int32_t engine_n_vocab(const struct engine *e) { return llama_vocab_n_tokens(e->model.vocab); }
 
 enum err engine_submit(struct engine *e, struct engine_job *j)
 {
     bool wake = false;
     if (engine_state(e) != ENGINE_READY)
         return engine_state(e) == ENGINE_LOADING ? ERR_LOADING : ERR_ENGINE;
-    assert(j->tokens.n > 0 && j->tokens.n < e->model.limits.context);
+    assert(j->n_inputs || (j->tokens.n > 0 && j->tokens.n < e->model.limits.context));
     int64_t left = (int64_t)(e->model.limits.context - j->tokens.n);
     if (j->max_tokens <= 0 || j->max_tokens > left)
         j->max_tokens = (int32_t)left;
@@ -437,6 +496,7 @@ enum err engine_submit(struct engine *e, struct engine_job *j)
         return ERR_BUSY;
     }
     buf_init(&j->text, TEXT_MAX);
+    buf_init(&j->probs, TEXT_MAX);
     enum err err = queue_put(&e->jobs, &j->item, false, &wake);
     if (err != ERR_OK)
         atomic_fetch_sub(&e->in_flight, 1);
@@ -468,16 +528,20 @@ struct engine_job *engine_news_next(struct queue_item **list)
     return job_of_news(it);
 }
 
-enum err engine_take(struct engine *e, struct engine_job *j, struct buf *into, bool *done)
+enum err engine_take(struct engine *e, struct engine_job *j, struct buf *into, struct buf *probs, bool *done)
 {
     pthread_mutex_lock(&e->lock);
     enum err err = buf_put(into, buf_str(&j->text));
     buf_clear(&j->text);
+    if (probs && err == ERR_OK)
+        err = buf_put(probs, buf_str(&j->probs));
+    buf_clear(&j->probs);
     j->posted = false;
     *done = j->done;
     pthread_mutex_unlock(&e->lock);
     if (*done) {
         buf_free(&j->text);
+        buf_free(&j->probs);
         atomic_fetch_sub(&e->in_flight, 1);
     }
     return err;

@@ -11,6 +11,8 @@
  * libllama batches sequences of separate ones only while their numbers have no gap), so a job that got a slot can never run
  * out of it. A prompt longer than the context is refused before it comes here.
  *
+ * Texts to be embedded take no slot: one of them is read between two steps, by a context of its own (embedder.h).
+ *
  * A job that is cancelled leaves its slot before the next step; a step in which every sequence is cancelled is aborted (on
  * the CPU within one operation). A job whose client does not read (paused, or ENGINE_AHEAD bytes not taken) is left out of
  * the steps. */
@@ -38,10 +40,14 @@ struct engine_job {
     struct sampling sampling;
     const str *stops;
     size_t n_stops;
+    const struct token_list *inputs;    /* in place of tokens: texts whose vectors are wanted, at most embedder_max_tokens() each */
+    size_t n_inputs;                    /* 0: this is a generation */
+    float *vectors;                     /* n_inputs times embedder_size(); written by the engine */
 
     atomic_bool cancelled, paused;      /* by the loop, at any time */
 
     struct buf text;                    /* under the engine's lock: made, not yet taken */
+    struct buf probs;                   /* the same: for each token but the one that ends it, 1 + sampling.top struct token_prob */
     bool posted, done;
     enum err err;
     const char *finish;                 /* "stop" or "length" */
@@ -55,6 +61,7 @@ enum engine_state engine_state(const struct engine *e);
 double engine_progress(const struct engine *e);             /* of loading, 0 to 1 */
 const char *engine_why(const struct engine *e);             /* after ENGINE_FAILED */
 const struct model *engine_model(const struct engine *e);    /* after ENGINE_READY */
+int32_t engine_n_vocab(const struct engine *e);
 
 enum err engine_submit(struct engine *e, struct engine_job *j);     /* ERR_BUSY; ERR_LOADING; ERR_ENGINE: closing */
 void engine_cancel(struct engine *e, struct engine_job *j);         /* its end still comes as news */
@@ -62,8 +69,10 @@ void engine_resume(struct engine *e, struct engine_job *j);         /* after `pa
 /* The jobs that have news: for (list = engine_news(e); (j = engine_news_next(&list));) engine_take(…). */
 struct queue_item *engine_news(struct engine *e);
 struct engine_job *engine_news_next(struct queue_item **list);
-/* Moves its new text to `into` (appends); *done: that was all of it, and the job is the caller's again. ERR_LIMIT: the text was lost. */
-enum err engine_take(struct engine *e, struct engine_job *j, struct buf *into, bool *done);
+/* Moves its new text to `into` (appends) and its probabilities to `probs` (NULL: none were asked for); *done: that was all of it, and the
+ * job is the caller's again. ERR_LIMIT: the text was lost. Probabilities may come before the text of their tokens, which may be the
+ * beginning of a stop string. */
+enum err engine_take(struct engine *e, struct engine_job *j, struct buf *into, struct buf *probs, bool *done);
 
 /* step_ms: age of the step that runs now, 0: none. */
 struct engine_load { int busy, waiting; int64_t step_ms; uint64_t steps, tokens; };

@@ -17,18 +17,31 @@ struct sampling {
     int32_t top_k;                      /* 0: all */
     uint32_t seed;
     int64_t max_tokens;                 /* PARAM_UNSET: what is left of the context */
+    double frequency_penalty, presence_penalty, repeat_penalty;     /* of tokens that were generated before; 0, 0, 1: none */
+    const struct token_bias *bias;      /* lives with the request */
+    size_t n_bias;
+    int32_t top;                        /* probabilities wanted: the token's own and so many of the likeliest; -1: none */
+    int32_t choices;                    /* answers wanted */
 };
+struct token_bias { int32_t token; float bias; };
+struct token_prob { int32_t token; float logprob; };
 /* Chosen for small local models, which wander at OpenAI's temperature of 1; part of a model's identity. */
-#define SAMPLING_DEFAULTS ((struct sampling){ .temperature = 0.7, .top_p = 0.95, .min_p = 0.05, .top_k = 40, .max_tokens = PARAM_UNSET })
+#define SAMPLING_DEFAULTS ((struct sampling){ .temperature = 0.7, .top_p = 0.95, .min_p = 0.05, .top_k = 40, .max_tokens = PARAM_UNSET, .repeat_penalty = 1, .top = -1, .choices = 1 })
 #define SAMPLING_MAX_TOP_K 1000
+#define SAMPLING_MAX_TOP 20             /* OpenAI's most */
+#define SAMPLING_MAX_BIAS 1024
+#define SAMPLING_MAX_CHOICES 16
 
-/* Without a seed, one is drawn from `r`. ERR_RANGE, ERR_UNSUPPORTED: *why names the parameter. */
-enum err sampling_read(struct arena *a, const struct call *c, struct rng *r, struct sampling *out, struct wire_error *why);
+/* Without a seed, one is drawn from `r`. `n_vocab`: token ids of a bias are below. ERR_RANGE, ERR_UNSUPPORTED: *why names the parameter. */
+enum err sampling_read(struct arena *a, const struct call *c, int32_t n_vocab, struct rng *r, struct sampling *out, struct wire_error *why);
 
 struct sampler;
 enum err sampler_new(const struct llama_vocab *vocab, const struct sampling *s, struct sampler **out);     /* ERR_MEMORY */
 void sampler_free(struct sampler *s);                                                               /* NULL is fine */
 /* The next token from output `at` of the latest decode. */
 int32_t sampler_next(struct sampler *s, struct llama_context *ctx, int32_t at);
+/* After sampler_next(): natural logarithms of probabilities in the distribution it drew from, with biases and before temperature,
+ * penalties and truncation. out[0] is `token`, then come the `top` likeliest in order. */
+void sampler_probs(struct sampler *s, struct llama_context *ctx, int32_t at, int32_t token, int32_t top, struct token_prob *out);
 
 #endif

@@ -1,6 +1,8 @@
 /* infer/serve.h: the engine's small HTTP server, on its Unix socket. Includes: core, wire, io, http.
  *
- *   POST /v1/chat/completions, /v1/completions    OpenAI's, streamed or whole; texts only, n = 1, no tools
+ *   POST /v1/chat/completions, /v1/completions    OpenAI's, streamed or whole; texts only, no tools
+ *   POST /v1/embeddings                           OpenAI's (embedder.h)
+ *   POST /v1/count                                a chat's body -> {"input_tokens":…}
  *   GET  /v1/models                               the one model
  *   GET  /health       503 {"status":"loading","progress":0.4}, 200 {"status":"ok","step_ms":…,"busy":…,"waiting":…,"slots":…}
  *   GET  /props        what this engine is (infer/identity.h)

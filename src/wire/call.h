@@ -41,8 +41,10 @@ struct call {
     size_t n_messages;
     json tools, tool_choice, response_format, logit_bias;    /* JSON_ABSENT where not given */
     str prompt;                         /* completions: one text */
+    json input;                         /* embeddings: what is to become vectors */
+    bool base64;                        /* embeddings: the client wants them so */
     bool has_image;                     /* any part that is not text */
-    bool generate;                      /* Ollama: one prompt and not a list of messages, and the reply has that shape */
+    bool generate;                      /* Ollama: /api/generate or /api/embeddings: one prompt, and the reply has that shape */
 };
 
 /* What is wrong with a request, for the client: `param` names the field ("messages[2].role") or is empty. */

@@ -50,14 +50,15 @@ struct openai_writer {
     int64_t created;                    /* seconds since 1970 */
     bool include_usage;                 /* "usage": null in chunks, and the extra chunk */
     bool is_chat;
+    int64_t prompt_tokens;              /* told with the first chunk ("hearth":{"prompt_tokens":…}), for who needs them before the end; 0: not */
 };
+struct openai_choice { str text, finish_reason, logprobs; };     /* logprobs: JSON, or empty */
 struct openai_usage { int64_t prompt, completion, cached; };
 enum err openai_write_first(struct buf *b, const struct openai_writer *w, int64_t choice);             /* the role */
-enum err openai_write_delta(struct buf *b, const struct openai_writer *w, int64_t choice, str text);   /* valid UTF-8 */
+enum err openai_write_delta(struct buf *b, const struct openai_writer *w, int64_t choice, str text, str logprobs);   /* valid UTF-8 */
 enum err openai_write_finish(struct buf *b, const struct openai_writer *w, int64_t choice, str finish_reason);
 enum err openai_write_usage(struct buf *b, const struct openai_writer *w, const struct openai_usage *u);
 enum err openai_write_done(struct buf *b);                                                             /* data: [DONE] */
-/* One whole reply; `texts` and `finish` have n entries. */
-enum err openai_write_reply(struct buf *b, const struct openai_writer *w, const str *texts, const str *finish, size_t n, const struct openai_usage *u);
+enum err openai_write_reply(struct buf *b, const struct openai_writer *w, const struct openai_choice *choices, size_t n, const struct openai_usage *u);
 
 #endif

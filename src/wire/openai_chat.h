@@ -26,10 +26,4 @@ struct openai_chat_writer {
 enum err openai_write_chat_delta(struct openai_chat_writer *w, struct buf *b, const struct reply *r, const struct delta *d);     /* [DONE] with DELTA_END */
 enum err openai_write_chat_reply(struct buf *b, const struct openai_chat_writer *w, const struct reply *r, const struct answer *answer);
 
-/* ---- embeddings ---- */
-/* input: a string, a list of strings, or token lists (which only a forward can carry). encoding_format float or base64. */
-struct embedding_ask { str *texts; size_t n; bool base64; int64_t dimensions; };  /* dimensions: PARAM_UNSET */
-enum err openai_decode_embedding(struct arena *a, str body, struct call *out, struct embedding_ask *ask, struct wire_error *why);
-enum err openai_write_embeddings(struct buf *b, str model, const float *const *vectors, size_t n, size_t dim, bool base64, int64_t prompt_tokens);
-
 #endif

@@ -306,6 +306,10 @@ static void put_wishes(struct json_out *o, struct chat *c)
         json_put_key(o, S("metadata"));
         json_put_raw(o, json_span(c->metadata));
     }
+    if (c->early_count) {
+        json_put_key(o, S("hearth_prompt_tokens"));
+        json_put_bool(o, true);
+    }
     if (c->stream) {
         json_put_key(o, S("stream"));
         json_put_bool(o, true);

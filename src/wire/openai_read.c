@@ -46,6 +46,7 @@ static void read_common(struct arena *a, struct arena *scratch, json v, struct r
         codec_note(a, scratch, json_member(v, S("model")), &r->model);
     if (!r->fingerprint.n)
         codec_note(a, scratch, json_member(v, S("system_fingerprint")), &r->fingerprint);
+    codec_tokens(json_member(json_member(v, S("hearth")), S("prompt_tokens")), &r->prompt_tokens);      /* our engine, asked to say it early */
 }
 
 /* What the SDKs take for an error: `if chunk.get("error")` in Python. */

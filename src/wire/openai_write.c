@@ -165,7 +165,16 @@ static void put_usage(struct json_out *o, const struct openai_usage *u)
     json_close(o, '}');
 }
 
-struct delta { int64_t choice; bool role; const str *text; str finish; };
+struct delta { int64_t choice; bool role; const str *text; str finish, logprobs; };
+
+static void put_logprobs(struct json_out *o, str logprobs)
+{
+    json_put_key(o, S("logprobs"));
+    if (logprobs.n)
+        json_put_raw(o, logprobs);
+    else
+        json_put_null(o);
+}
 
 static enum err put_chunk(struct buf *b, const struct openai_writer *w, const struct delta *d, const struct openai_usage *u)
 {
@@ -195,13 +204,19 @@ static enum err put_chunk(struct buf *b, const struct openai_writer *w, const st
             json_put_key(&o, S("text"));
             json_put_str(&o, d->text ? *d->text : S(""));
         }
-        json_put_key(&o, S("logprobs"));
-        json_put_null(&o);
+        put_logprobs(&o, d->logprobs);
         json_put_key(&o, S("finish_reason"));
         text_or_null(&o, d->finish);
         json_close(&o, '}');
     }
     json_close(&o, ']');
+    if (d && d->role && w->prompt_tokens > 0) {
+        json_put_key(&o, S("hearth"));
+        json_open(&o, '{');
+        json_put_key(&o, S("prompt_tokens"));
+        json_put_i64(&o, w->prompt_tokens);
+        json_close(&o, '}');
+    }
     if (w->include_usage) {
         json_put_key(&o, S("usage"));
         if (u)
@@ -218,9 +233,9 @@ enum err openai_write_first(struct buf *b, const struct openai_writer *w, int64_
     return put_chunk(b, w, &(struct delta){ .choice = choice, .role = true }, NULL);
 }
 
-enum err openai_write_delta(struct buf *b, const struct openai_writer *w, int64_t choice, str text)
+enum err openai_write_delta(struct buf *b, const struct openai_writer *w, int64_t choice, str text, str logprobs)
 {
-    return put_chunk(b, w, &(struct delta){ .choice = choice, .text = &text }, NULL);
+    return put_chunk(b, w, &(struct delta){ .choice = choice, .text = &text, .logprobs = logprobs }, NULL);
 }
 
 enum err openai_write_finish(struct buf *b, const struct openai_writer *w, int64_t choice, str finish_reason)
@@ -231,7 +246,7 @@ enum err openai_write_finish(struct buf *b, const struct openai_writer *w, int64
 enum err openai_write_usage(struct buf *b, const struct openai_writer *w, const struct openai_usage *u) { return put_chunk(b, w, NULL, u); }
 enum err openai_write_done(struct buf *b) { return buf_put(b, S("data: [DONE]\n\n")); }
 
-static void put_whole_choice(struct json_out *o, const struct openai_writer *w, size_t i, str text, str finish)
+static void put_whole_choice(struct json_out *o, const struct openai_writer *w, size_t i, const struct openai_choice *c)
 {
     json_open(o, '{');
     json_put_key(o, S("index"));
@@ -242,28 +257,27 @@ static void put_whole_choice(struct json_out *o, const struct openai_writer *w, 
         json_put_key(o, S("role"));
         json_put_str(o, S("assistant"));
         json_put_key(o, S("content"));
-        json_put_str(o, text);
+        json_put_str(o, c->text);
         json_put_key(o, S("refusal"));
         json_put_null(o);
         json_close(o, '}');
     } else {
         json_put_key(o, S("text"));
-        json_put_str(o, text);
+        json_put_str(o, c->text);
     }
-    json_put_key(o, S("logprobs"));
-    json_put_null(o);
+    put_logprobs(o, c->logprobs);
     json_put_key(o, S("finish_reason"));
-    text_or_null(o, finish);
+    text_or_null(o, c->finish_reason);
     json_close(o, '}');
 }
 
-enum err openai_write_reply(struct buf *b, const struct openai_writer *w, const str *texts, const str *finish, size_t n, const struct openai_usage *u)
+enum err openai_write_reply(struct buf *b, const struct openai_writer *w, const struct openai_choice *choices, size_t n, const struct openai_usage *u)
 {
     struct json_out o;
     json_out_init(&o, b);
     put_common(&o, w, w->is_chat ? S("chat.completion") : S("text_completion"));
     for (size_t i = 0; i < n; i++)
-        put_whole_choice(&o, w, i, texts[i], finish[i]);
+        put_whole_choice(&o, w, i, &choices[i]);
     json_close(&o, ']');
     json_put_key(&o, S("usage"));
     put_usage(&o, u);

@@ -70,7 +70,7 @@ static void take_news(struct bench *b)
     struct engine_job *j;
     for (struct queue_item *list = engine_news(b->engine); (j = engine_news_next(&list));) {
         struct work *w = (struct work *)j;
-        assert_int_equal(engine_take(b->engine, j, &w->text, &w->done), ERR_OK);
+        assert_int_equal(engine_take(b->engine, j, &w->text, NULL, &w->done), ERR_OK);
         if (w->done)
             w->order = ++finished;
     }
@@ -405,7 +405,7 @@ static void closing_ends_every_job(void **state)
     engine_close(b.engine);
     for (struct queue_item *list = engine_news(b.engine); (j = engine_news_next(&list));) {
         struct work *one = (struct work *)j;
-        assert_int_equal(engine_take(b.engine, j, &one->text, &one->done), ERR_OK);
+        assert_int_equal(engine_take(b.engine, j, &one->text, NULL, &one->done), ERR_OK);
         ended += one->done && j->err == ERR_CLIENT;
     }
     assert_int_equal(ended, 4);

@@ -12,7 +12,7 @@ static enum err read_fields(struct arena *a, const char *fields, struct sampling
     struct rng r = rand_seeded(1);
     str body = arena_printf(a, "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]%s%s}", *fields ? "," : "", fields);
     enum err e = openai_decode(a, OP_CHAT, body, &c, why);
-    return e == ERR_OK ? sampling_read(a, &c, &r, out, why) : e;
+    return e == ERR_OK ? sampling_read(a, &c, 1000, &r, out, why) : e;
 }
 
 static const struct { const char *fields; enum err want; const char *param; } rows[] = {
@@ -26,15 +26,17 @@ static const struct { const char *fields; enum err want; const char *param; } ro
     { "\"max_tokens\":9007199254740993", ERR_OK, "" },
     { "\"seed\":-5", ERR_OK, "" }, { "\"seed\":4294967295", ERR_OK, "" },
     { "\"stop\":\"x\"", ERR_OK, "" }, { "\"stop\":[\"a\",\"b\"]", ERR_OK, "" }, { "\"stop\":\"\"", ERR_RANGE, "stop" },
-    { "\"n\":1", ERR_OK, "" }, { "\"n\":2", ERR_UNSUPPORTED, "n" },
+    { "\"n\":1", ERR_OK, "" }, { "\"n\":16", ERR_OK, "" }, { "\"n\":17", ERR_RANGE, "n" },
     { "\"frequency_penalty\":0", ERR_OK, "" }, { "\"presence_penalty\":0.0", ERR_OK, "" },
-    { "\"frequency_penalty\":0.5", ERR_UNSUPPORTED, "frequency_penalty" }, { "\"presence_penalty\":-1", ERR_UNSUPPORTED, "presence_penalty" },
-    { "\"logit_bias\":{}", ERR_OK, "" }, { "\"logit_bias\":null", ERR_OK, "" }, { "\"logit_bias\":{\"1\":5}", ERR_UNSUPPORTED, "logit_bias" },
-    { "\"logprobs\":false", ERR_OK, "" }, { "\"logprobs\":true", ERR_UNSUPPORTED, "logprobs" },
+    { "\"frequency_penalty\":0.5", ERR_OK, "" }, { "\"frequency_penalty\":2.1", ERR_RANGE, "frequency_penalty" }, { "\"presence_penalty\":-2.5", ERR_RANGE, "presence_penalty" },
+    { "\"logit_bias\":{}", ERR_OK, "" }, { "\"logit_bias\":null", ERR_OK, "" }, { "\"logit_bias\":{\"999\":5}", ERR_OK, "" },
+    { "\"logit_bias\":{\"1000\":5}", ERR_RANGE, "logit_bias" }, { "\"logit_bias\":{\"x\":5}", ERR_RANGE, "logit_bias" }, { "\"logit_bias\":{\"1\":101}", ERR_RANGE, "logit_bias" },
+    { "\"logit_bias\":{\"1\":\"2\"}", ERR_RANGE, "logit_bias" },
+    { "\"logprobs\":false", ERR_OK, "" }, { "\"logprobs\":true", ERR_OK, "" }, { "\"logprobs\":true,\"top_logprobs\":20", ERR_OK, "" }, { "\"logprobs\":true,\"top_logprobs\":21", ERR_RANGE, "top_logprobs" },
     { "\"tools\":[]", ERR_OK, "" }, { "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}]", ERR_UNSUPPORTED, "tools" },
     { "\"tool_choice\":\"none\"", ERR_OK, "" }, { "\"tool_choice\":\"required\"", ERR_UNSUPPORTED, "tool_choice" },
     { "\"response_format\":{\"type\":\"text\"}", ERR_OK, "" }, { "\"response_format\":{\"type\":\"json_object\"}", ERR_UNSUPPORTED, "response_format" },
-    { "\"repeat_penalty\":1.1", ERR_UNSUPPORTED, "repeat_penalty" }, { "\"mirostat\":2", ERR_UNSUPPORTED, "mirostat" }, { "\"grammar\":\"root ::= x\"", ERR_UNSUPPORTED, "grammar" },
+    { "\"repeat_penalty\":1.1", ERR_OK, "" }, { "\"repetition_penalty\":0", ERR_RANGE, "repetition_penalty" }, { "\"mirostat\":2", ERR_UNSUPPORTED, "mirostat" }, { "\"grammar\":\"root ::= x\"", ERR_UNSUPPORTED, "grammar" },
     { "\"user\":\"u\",\"store\":true,\"metadata\":{\"a\":\"b\"}", ERR_OK, "" },
 };
 

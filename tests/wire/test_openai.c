@@ -239,14 +239,14 @@ static void errors_of_servers_keep_what_they_say(void **state)
 
 static void what_the_engine_writes_is_a_stream_of_this_api(void **state)
 {
-    struct openai_writer w = { S("chatcmpl-1"), S("m \"x\""), S("fp"), 1, true, true };
+    struct openai_writer w = { S("chatcmpl-1"), S("m \"x\""), S("fp"), 1, true, true, 0 };
     struct openai_usage u = { 11, 2, 5 };
     struct buf b = { .max = 1 << 16 };
     struct reply r;
     bool error = false;
     (void)state;
     arena_reset(&mem);
-    assert_int_equal(openai_write_first(&b, &w, 0) | openai_write_delta(&b, &w, 0, S("Gr\xC3\xBC\xC3\x9F" "e\n\"")) | openai_write_finish(&b, &w, 0, S("stop")) |
+    assert_int_equal(openai_write_first(&b, &w, 0) | openai_write_delta(&b, &w, 0, S("Gr\xC3\xBC\xC3\x9F" "e\n\""), STR_NONE) | openai_write_finish(&b, &w, 0, S("stop")) |
                          openai_write_usage(&b, &w, &u) | openai_write_done(&b), ERR_OK);
     read_stream(buf_str(&b), b.n, &r, &error);
     assert_false(error);
@@ -257,7 +257,7 @@ static void what_the_engine_writes_is_a_stream_of_this_api(void **state)
     assert_int_equal(r.cached_tokens, 5);
     buf_clear(&b);
     str text = S("hi"), finish = S("length");
-    assert_int_equal(openai_write_reply(&b, &w, &text, &finish, 1, &u), ERR_OK);
+    assert_int_equal(openai_write_reply(&b, &w, &(struct openai_choice){ text, finish, STR_NONE }, 1, &u), ERR_OK);
     reply_init(&r);
     assert_int_equal(openai_read_reply(&mem, &scratch, buf_str(&b), &r), ERR_OK);
     assert_str(r.finish_reason, "length");

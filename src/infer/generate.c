@@ -1,0 +1,331 @@
+/* Requests in, jobs to the inference thread; news out of it, bytes to the clients. All on the loop's thread.
+ *
+ *   request ─ decode, tokenize, submit ─► one job for each choice ─ news ─► text ─► reply or chunks
+ *
+ * A call keeps its request's memory (http_req_hold) until its jobs are done, also when the client has left before. */
+#include "infer/serve_state.h"
+
+#include "core/log.h"
+#include "infer/probs.h"
+
+struct choice {
+    struct serve_job sj;                /* first: news come as this */
+    struct generation *call;
+    int64_t index;
+    struct buf text, probs;             /* what came and is not written yet; a whole reply's stays until the end */
+    size_t text_bytes, prob_bytes;      /* of the answer's text so far, and of the tokens whose probabilities were written */
+    int64_t prob_characters;
+    bool done;
+};
+
+struct generation {
+    struct http_req *req;               /* NULL: the client has left */
+    struct http_req *held;
+    struct openai_writer writer;
+    struct buf out;
+    struct choice *choices;
+    size_t n, left;                     /* left: jobs that are not done */
+    int32_t top;                        /* probabilities of so many alternatives; -1: none */
+    bool stream, started, failed;
+};
+
+/* ---- ending ---- */
+
+static void generation_free(struct generation *g)
+{
+    struct http_req *held = g->held;
+    for (size_t i = 0; i < g->n; i++) {
+        buf_free(&g->choices[i].text);
+        buf_free(&g->choices[i].probs);
+    }
+    buf_free(&g->out);
+    http_req_release(held);             /* the call itself lay in its arena */
+}
+
+static void cancel_jobs(struct serve *s, struct generation *g)
+{
+    for (size_t i = 0; i < g->n; i++)
+        if (!g->choices[i].done)
+            engine_cancel(s->engine, &g->choices[i].sj.job);
+}
+
+static void forget_client(struct serve *s, struct generation *g)
+{
+    http_req_set_data(g->req, NULL);
+    g->req = NULL;
+    cancel_jobs(s, g);
+}
+
+/* Sends what the writers left in `out`. A slow reader pauses the generation, one that has gone ends it. */
+static void flush(struct serve *s, struct generation *g)
+{
+    enum err e = http_reply_write(g->req, buf_str(&g->out));
+    buf_clear(&g->out);
+    for (size_t i = 0; e == ERR_AGAIN && i < g->n; i++)
+        atomic_store(&g->choices[i].sj.job.paused, true);
+    if (e != ERR_OK && e != ERR_AGAIN)
+        forget_client(s, g);
+}
+
+/* ---- probabilities ---- */
+
+/* Those of tokens that begin in the text that has come so far: a stop string's tokens never do. Empty: none. */
+static enum err take_probs(struct serve *s, struct choice *c, struct buf *out)
+{
+    struct generation *g = c->call;
+    size_t size = (size_t)(1 + g->top) * sizeof(struct token_prob), n = 0;
+    const struct llama_vocab *vocab = engine_model(s->engine)->vocab;
+    const struct token_prob *list = (const void *)c->probs.p;
+    if (g->top < 0)
+        return ERR_OK;
+    while ((n + 1) * size <= c->probs.n && c->prob_bytes < c->text_bytes)
+        c->prob_bytes += probs_token_bytes(vocab, list[n++ * (size_t)(1 + g->top)].token);
+    if (!n)
+        return ERR_OK;
+    enum err e = probs_write(out, vocab, g->writer.is_chat, g->top, list, n, &c->prob_characters);
+    memmove(c->probs.p, c->probs.p + n * size, c->probs.n - n * size);
+    c->probs.n -= n * size;
+    return e;
+}
+
+/* ---- streams ---- */
+
+static struct openai_usage usage_of(const struct generation *g)
+{
+    struct openai_usage u = { .prompt = (int64_t)g->choices[0].sj.job.tokens.n };
+    for (size_t i = 0; i < g->n; i++)
+        u.completion += g->choices[i].sj.job.made;
+    return u;
+}
+
+static enum err stream_start(struct generation *g)
+{
+    if (g->started)
+        return ERR_OK;
+    g->started = true;
+    enum err e = http_reply_start(g->req, 200, S("text/event-stream"), S("Cache-Control: no-cache\r\n"));
+    for (size_t i = 0; i < g->n && e == ERR_OK && g->writer.is_chat; i++)
+        e = openai_write_first(&g->out, &g->writer, (int64_t)i);
+    return e;
+}
+
+static enum err stream_choice(struct serve *s, struct choice *c)
+{
+    struct generation *g = c->call;
+    struct buf probs = { .max = REPLY_MAX };
+    enum err e = stream_start(g);
+    if (e == ERR_OK && c->text.n) {
+        c->text_bytes += c->text.n;
+        e = take_probs(s, c, &probs);
+        if (e == ERR_OK)
+            e = openai_write_delta(&g->out, &g->writer, c->index, buf_str(&c->text), buf_str(&probs));
+    }
+    buf_free(&probs);
+    buf_clear(&c->text);
+    if (e == ERR_OK && c->done)
+        e = openai_write_finish(&g->out, &g->writer, c->index, str_of(c->sj.job.finish));
+    return e;
+}
+
+static enum err stream_end(struct generation *g)
+{
+    struct openai_usage usage = usage_of(g);
+    enum err e = g->writer.include_usage ? openai_write_usage(&g->out, &g->writer, &usage) : ERR_OK;
+    return e == ERR_OK ? openai_write_done(&g->out) : e;
+}
+
+/* One choice that fails fails the call: half of an answer must not look like a whole one. */
+static void fail(struct serve *s, struct generation *g, enum err why)
+{
+    struct http_req *r = g->req;
+    g->failed = true;
+    if (g->stream && g->started) {
+        (void)http_reply_write(r, openai_error_event(http_req_arena(r), why, STR_NONE));
+        forget_client(s, g);
+        http_reply_end(r);
+    } else {
+        forget_client(s, g);
+        serve_answer_error(r, why, STR_NONE, STR_NONE);
+    }
+}
+
+static void stream(struct serve *s, struct choice *c)
+{
+    struct generation *g = c->call;
+    enum err e = stream_choice(s, c);
+    if (e == ERR_OK && g->left == 0)
+        e = stream_end(g);
+    if (e != ERR_OK) {                  /* out of memory, or the client is gone */
+        struct http_req *r = g->req;
+        forget_client(s, g);
+        http_reply_abort(r);
+        return;
+    }
+    flush(s, g);
+    if (g->left == 0 && g->req)
+        http_reply_end(g->req);
+}
+
+/* ---- whole replies ---- */
+
+static void whole(struct serve *s, struct generation *g)
+{
+    struct openai_usage usage = usage_of(g);
+    struct openai_choice list[SAMPLING_MAX_CHOICES];
+    struct buf probs[SAMPLING_MAX_CHOICES];
+    enum err e = ERR_OK;
+    for (size_t i = 0; i < g->n; i++) {
+        struct choice *c = &g->choices[i];
+        buf_init(&probs[i], REPLY_MAX);
+        c->text_bytes = c->text.n;
+        e = e == ERR_OK ? take_probs(s, c, &probs[i]) : e;
+        list[i] = (struct openai_choice){ buf_str(&c->text), str_of(c->sj.job.finish), buf_str(&probs[i]) };
+    }
+    if (e == ERR_OK)
+        e = openai_write_reply(&g->out, &g->writer, list, g->n, &usage);
+    if (e == ERR_OK)
+        serve_answer(g->req, 200, buf_str(&g->out));
+    else
+        serve_answer_error(g->req, e, STR_NONE, STR_NONE);
+    for (size_t i = 0; i < g->n; i++)
+        buf_free(&probs[i]);
+}
+
+static void on_news(struct serve *s, struct serve_job *j)
+{
+    struct choice *c = (struct choice *)j;
+    struct generation *g = c->call;
+    enum err e = engine_take(s->engine, &j->job, &c->text, g->top >= 0 ? &c->probs : NULL, &c->done);
+    if (c->done) {
+        g->left--;
+        s->calls--;
+        log_debug("call_done", LOG_S("id", g->writer.id), LOG_C("err", err_name(j->job.err)), LOG_I("prompt", (int64_t)j->job.tokens.n), LOG_I("made", j->job.made));
+        e = e == ERR_OK ? j->job.err : e;
+    }
+    if (!g->req)
+        buf_clear(&c->text);
+    else if (e != ERR_OK)
+        fail(s, g, e);
+    else if (g->stream)
+        stream(s, c);
+    else if (g->left == 0)
+        whole(s, g);
+    if (g->left == 0)
+        generation_free(g);
+}
+
+static void on_gone(struct serve *s, struct serve_job *j) { forget_client(s, ((struct choice *)j)->call); }
+
+static void on_drain(struct serve *s, struct serve_job *j)
+{
+    struct generation *g = ((struct choice *)j)->call;
+    for (size_t i = 0; i < g->n; i++)
+        if (!g->choices[i].done)
+            engine_resume(s->engine, &g->choices[i].sj.job);
+}
+
+/* ---- a request becomes jobs ---- */
+
+static enum err read_tokens(struct serve *s, struct arena *a, const struct call *c, struct token_list *out, struct wire_error *why)
+{
+    const struct model *m = engine_model(s->engine);
+    enum err e = c->op == OP_CHAT ? template_chat(a, &m->chat, m->vocab, &m->limits, &s->rng, c, out, why) : template_text(a, m->vocab, &m->limits, true, c->prompt, out, why);
+    if (e == ERR_OK && out->n == 0) {
+        *why = (struct wire_error){ ERR_RANGE, S("the prompt is empty"), S("prompt") };
+        e = ERR_RANGE;
+    }
+    return e;
+}
+
+static enum err make_choices(struct arena *a, struct generation *g, const struct call *c, const struct sampling *p, const struct token_list *tokens)
+{
+    g->n = (size_t)p->choices;
+    g->choices = arena_new(a, struct choice, g->n);
+    if (!g->choices)
+        return ERR_LIMIT;
+    for (size_t i = 0; i < g->n; i++) {
+        struct choice *k = &g->choices[i];
+        struct engine_job *j = &k->sj.job;
+        k->sj.on_news = on_news;
+        k->sj.on_gone = on_gone;
+        k->sj.on_drain = on_drain;
+        k->call = g;
+        k->index = (int64_t)i;
+        buf_init(&k->text, REPLY_MAX);
+        buf_init(&k->probs, REPLY_MAX);
+        j->tokens = *tokens;
+        j->sampling = *p;
+        j->sampling.seed += (uint32_t)i;        /* of one seed, different answers, and the same ones again */
+        j->max_tokens = p->max_tokens == PARAM_UNSET ? 0 : p->max_tokens > INT32_MAX ? INT32_MAX : (int32_t)p->max_tokens;
+        j->stops = c->params.stop;
+        j->n_stops = c->params.n_stop;
+    }
+    return ERR_OK;
+}
+
+static enum err read_generation(struct serve *s, struct http_req *r, enum op op, struct generation *g, struct wire_error *why)
+{
+    struct arena *a = http_req_arena(r);
+    struct call *c = arena_new(a, struct call, 1);
+    struct sampling sampling;
+    struct token_list tokens;
+    char id[UUID_TEXT];
+    if (!c)
+        return ERR_LIMIT;
+    enum err e = openai_decode(a, op, http_req_body(r), c, why);
+    if (e == ERR_OK)
+        e = sampling_read(a, c, engine_n_vocab(s->engine), &s->rng, &sampling, why);
+    if (e == ERR_OK)
+        e = read_tokens(s, a, c, &tokens, why);
+    if (e == ERR_OK)
+        e = make_choices(a, g, c, &sampling, &tokens);
+    if (e != ERR_OK)
+        return e;
+    g->stream = c->stream;
+    g->top = sampling.top;
+    uuid7(&s->rng, clock_wall_us(&clock_system), id);
+    g->writer = (struct openai_writer){ .id = arena_printf(a, "%s-%s", op == OP_CHAT ? "chatcmpl" : "cmpl", id), .model = str_of(s->config->name),
+        .fingerprint = str_of(s->fingerprint), .created = clock_wall_us(&clock_system) / 1000000, .include_usage = c->include_usage, .is_chat = op == OP_CHAT,
+        .prompt_tokens = json_type(json_member(c->root, S("hearth_prompt_tokens"))) == JSON_TRUE ? (int64_t)tokens.n : 0 };
+    return g->writer.id.p ? ERR_OK : ERR_LIMIT;
+}
+
+/* All of them or none: those that the engine took before it was full are cancelled, and their news end here. */
+static enum err submit(struct serve *s, struct generation *g)
+{
+    enum err e = ERR_OK;
+    for (size_t i = 0; i < g->n; i++) {
+        e = e == ERR_OK ? engine_submit(s->engine, &g->choices[i].sj.job) : e;
+        g->choices[i].done = e != ERR_OK;
+        g->left += e == ERR_OK;
+    }
+    s->calls += g->left;
+    if (e != ERR_OK)
+        cancel_jobs(s, g);
+    return e;
+}
+
+void serve_generate(struct serve *s, struct http_req *r, enum op op)
+{
+    struct wire_error why = { ERR_OK, STR_NONE, STR_NONE };
+    struct generation *g = arena_new(http_req_arena(r), struct generation, 1);
+    enum err e = g ? serve_may_submit(s, 1) : ERR_LIMIT;
+    if (e == ERR_OK)
+        e = read_generation(s, r, op, g, &why);
+    if (e == ERR_OK)
+        e = serve_may_submit(s, g->n);
+    if (e == ERR_OK) {
+        buf_init(&g->out, REPLY_MAX);
+        g->req = g->held = r;
+        e = submit(s, g);
+    }
+    if (g && g->left) {
+        http_req_hold(r);
+        if (e == ERR_OK)
+            http_req_set_data(r, &g->choices[0].sj);
+        else
+            g->req = NULL;
+    }
+    if (e != ERR_OK)
+        serve_answer_error(r, e, why.message, why.param);
+}
