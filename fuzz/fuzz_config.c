@@ -1,8 +1,26 @@
 /* fuzz: cmd gate fleet route ledger http io wire core */
 /* Any file is taken or refused with a sentence; the canonical text of one that is taken loads again to the same text. */
 #include "cmd/config.h"
+#include "cmd/config_keys.h"
 
 #include <assert.h>
+
+/* The same bytes as a file of keys: what is written reads back as itself. */
+static void check_keys(struct arena *a, const struct config_env *env, str text)
+{
+    struct buf errors = { .max = 1 << 20 }, first = { .max = 16 << 20 }, second = { .max = 16 << 20 };
+    struct key_file f, again;
+    enum err e = key_file_read(a, env, text, "keys.yaml", &errors, &f);
+    if (e == ERR_OK && key_file_text(&f, &first) == ERR_OK) {
+        e = key_file_read(a, env, buf_str(&first), "keys.yaml", &errors, &again);
+        assert(e == ERR_LIMIT || (e == ERR_OK && key_file_text(&again, &second) == ERR_OK && str_eq(buf_str(&first), buf_str(&second))));
+    } else if (e != ERR_OK) {
+        assert(e == ERR_LIMIT || errors.n > 0);
+    }
+    buf_free(&errors);
+    buf_free(&first);
+    buf_free(&second);
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 
@@ -44,6 +62,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
         assert(e == ERR_LIMIT || errors.n > 0);
     }
     buf_free(&errors);
+    check_keys(&a, &env, (str){ (const char *)p, n });
     arena_free(&a);
     return 0;
 }

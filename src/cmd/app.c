@@ -89,12 +89,12 @@ int app_load(struct cmd *c, bool probe, struct app_config **out)
     buf_free(&errors);
     if (c->f.ledger)
         k->config->ledger.path = str_of(c->f.ledger);
-    if (c->f.listen && (io_addr_parse(str_of(c->f.listen), &k->config->listen) != ERR_OK || !k->config->listen.loopback)) {
+    if (c->f.listen && (io_addr_parse(str_of(c->f.listen), &k->config->listen) != ERR_OK || k->config->listen.is_unix || !config_may_listen(k->config, &k->config->listen))) {
         app_unload(k);
-        return cmd_fail(EXIT_USAGE, "Write it as 127.0.0.1:8420; addresses other than loopback are not served yet.", "--listen cannot be \"%s\"", c->f.listen);
+        return cmd_fail(EXIT_USAGE, "Write it as 127.0.0.1:8420; other addresses than loopback need a key first: hearth key add NAME.", "--listen cannot be \"%s\"", c->f.listen);
     }
     k->gate = (struct gate_config){ .policy = k->config->policy, .upstream = k->config->upstream, .reply_max = k->config->reply_max,
-                                    .release = config_release };
+                                    .keys = k->config->keys, .hosts = k->config->hosts.v, .n_hosts = k->config->hosts.n, .release = config_release };
     atomic_init(&k->gate.refs, 1);
     *out = k;
     return EXIT_DONE;
@@ -218,6 +218,32 @@ static enum err attach_engines(struct app *a, struct app_config *k)
     return ERR_OK;
 }
 
+static void on_spend(void *ctx, str key, int64_t day_micros, int64_t month_micros)
+{
+    int64_t now = clock_wall_us(&clock_system);
+    key_accounts_spent(ctx, key, key_day(now), key_month(now), day_micros, month_micros);
+}
+
+/* Budgets go on where they stood when the last process ended. */
+static int open_accounts(struct app *a, const struct config *c)
+{
+    struct ledger_reader *r;
+    char why[256] = "";
+    int64_t now = clock_wall_us(&clock_system);
+    enum err e = key_accounts_new(&a->accounts);
+    if (e == ERR_OK && c->keys.n && (e = ledger_reader_open(c->ledger.path.p, &r, why)) == ERR_OK) {
+        e = ledger_read_spend(r, key_month_begins_us(now), key_day(now) * INT64_C(86400000000), on_spend, a->accounts);
+        ledger_reader_close(r);
+    }
+    return e == ERR_OK ? EXIT_DONE : cmd_fail(EXIT_FAILED, NULL, "what keys have spent cannot be read: %s", *why ? why : err_text(e));
+}
+
+int app_listen_refused(const struct config *c)
+{
+    return cmd_fail(EXIT_FAILED, "Make one with  hearth key add NAME , or write  keys: { listen_open: true }  to let anybody there use every model.",
+                    "others can reach %s, and no key is required", c->listen_text.p);
+}
+
 static int open_sockets(struct app *a, const struct config *c, bool listen)
 {
     struct io_addr u = { .is_unix = true, .loopback = true };
@@ -228,6 +254,8 @@ static int open_sockets(struct app *a, const struct config *c, bool listen)
         return cmd_fail(EXIT_FAILED, NULL, "the command socket %s cannot be opened: %s", a->socket, strerror(errno));
     if (!listen)
         return EXIT_DONE;
+    if (!config_may_listen(c, &c->listen))
+        return app_listen_refused(c);
     enum err e = io_inherit(&a->tcp_fd) ? ERR_OK : io_listen(&c->listen, 1024, &a->tcp_fd);
     if (e == ERR_BUSY)
         return cmd_fail(EXIT_FAILED, "Another program has the port: choose one with --listen 127.0.0.1:PORT.", "%s is taken", c->listen_text.p);
@@ -250,11 +278,13 @@ int app_start(struct app *a, struct app_config *k, bool listen, bool *busy)
     if (code == EXIT_DONE && attach_engines(a, k) != ERR_OK)
         code = cmd_fail(EXIT_FAILED, NULL, "the engines cannot be prepared");
     if (code == EXIT_DONE)
+        code = open_accounts(a, c);
+    if (code == EXIT_DONE)
         code = open_sockets(a, c, listen);
     if (code != EXIT_DONE)
         return code;
     struct gate_options o = { .threads = (int)c->threads, .tcp_fd = a->tcp_fd, .unix_fd = a->unix_fd, .port = a->port, .limits = c->limits,
-                              .ledger = a->ledger, .clock = clock_system, .record_max = c->ledger.body_max };
+                              .accounts = a->accounts, .ledger = a->ledger, .clock = clock_system, .record_max = c->ledger.body_max };
     if (getenv("HEARTH_BENCH_NO_RECORD")) {     /* what the record costs is measured against this, in bench/gateway */
         o.ledger = NULL;
         log_warn("no_record", LOG_C("why", "HEARTH_BENCH_NO_RECORD is set: no call is recorded"));
@@ -276,6 +306,11 @@ void app_reload(struct app *a, struct cmd *c)
     }
     if (!str_eq(k->config->listen_text, a->cfg->config->listen_text) || !str_eq(k->config->ledger.path, a->cfg->config->ledger.path))
         log_warn("config_needs_restart", LOG_C("what", "listen and ledger stay as they are until hearth is started again"));
+    if (!config_may_listen(k->config, &a->cfg->config->listen)) {
+        log_error("config_kept", LOG_C("why", "it would leave an address that others can reach without keys"));
+        app_unload(k);
+        return;
+    }
     if (attach_engines(a, k) != ERR_OK) {
         log_error("config_kept", LOG_C("why", "its engines cannot be prepared"));
         app_unload(k);
@@ -348,4 +383,5 @@ void app_stop(struct app *a)
         (void)ledger_note_event(a->ledger, "stop", S("{}"));
         ledger_close(a->ledger);
     }
+    key_accounts_free(a->accounts);
 }

@@ -18,6 +18,7 @@ struct app_config {                     /* a loaded configuration and the gate's
 struct app {
     struct app_config *cfg;
     struct ledger *ledger;
+    struct key_accounts *accounts;
     struct io_loop *loop;               /* the keeper's: fleet, signals, the client of `run` */
     struct fleet *fleet;
     struct gate *gate;
@@ -34,6 +35,8 @@ bool app_socket(const struct config *c, char out[108]);
 
 /* Ledger, fleet and gate. `listen`: on TCP too. An exit_code; EXIT_MISSING and *busy when another process has the ledger. */
 int app_start(struct app *a, struct app_config *k, bool listen, bool *busy);
+/* Says why this address is not served (config_may_listen); EXIT_FAILED. */
+int app_listen_refused(const struct config *c);
 /* Reads the configuration again; the old one stays when it is wrong. */
 void app_reload(struct app *a, struct cmd *c);
 /* Loads the default model's engine now, so that the first call does not wait for it. */

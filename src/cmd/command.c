@@ -19,7 +19,7 @@ const struct flag
     flag_ledger = { "ledger", 'l', FLAG_TEXT, AT(ledger), "FILE", "another ledger than the configuration's" },
     flag_listen = { "listen", 0, FLAG_TEXT, AT(listen), "ADDRESS", "loopback address and port to serve on (default 127.0.0.1:8420)" },
     flag_model = { "model", 'm', FLAG_TEXT, AT(model), "NAME|FILE", "a model by name, or a GGUF file" },
-    flag_task = { "task", 't', FLAG_TEXT, AT(task), "NAME", "only calls of this task; with run and exec: ask as this task" },
+    flag_task = { "task", 't', FLAG_TEXT, AT(task), "NAME", "only calls of this task; with run and exec: ask as this task; with key: the task of calls that name no model" },
     flag_provider = { "provider", 0, FLAG_TEXT, AT(provider), "NAME", "only calls that went to this provider" },
     flag_zone = { "zone", 0, FLAG_TEXT, AT(zone), "ZONE", "only calls that went to machine, private or cloud" },
     flag_outcome = { "outcome", 'o', FLAG_TEXT, AT(outcome), "OUTCOME", "only ok, error, cut, refused or cancelled" },
@@ -29,7 +29,16 @@ const struct flag
     flag_limit = { "limit", 'n', FLAG_COUNT, AT(limit), "N", "at most so many rows (default 20)" },
     flag_max_tokens = { "max-tokens", 0, FLAG_COUNT, AT(max_tokens), "N", "end the answer after so many tokens" },
     flag_seed = { "seed", 0, FLAG_COUNT, AT(seed), "N", "seed of the sampling" },
-    flag_temperature = { "temperature", 0, FLAG_REAL, AT(temperature), "T", "0 for the likeliest token each time" };
+    flag_temperature = { "temperature", 0, FLAG_REAL, AT(temperature), "T", "0 for the likeliest token each time" },
+    flag_tasks = { "tasks", 0, FLAG_TEXT, AT(tasks), "A,B", "tasks that it opens" },
+    flag_models = { "models", 0, FLAG_TEXT, AT(models), "A,B", "models that it opens; without tasks and models: everything" },
+    flag_key_zone = { "zone", 0, FLAG_TEXT, AT(zone), "ZONE", "no call of it goes farther: machine, private or cloud" },
+    flag_requests = { "requests", 0, FLAG_COUNT, AT(requests), "N", "calls per minute" },
+    flag_tokens = { "tokens", 0, FLAG_COUNT, AT(tokens), "N", "tokens per minute" },
+    flag_per_day = { "per-day", 0, FLAG_REAL, AT(per_day), "DOLLARS", "what it may spend in a day" },
+    flag_per_month = { "per-month", 0, FLAG_REAL, AT(per_month), "DOLLARS", "what it may spend in a month" },
+    flag_expires = { "expires", 0, FLAG_TEXT, AT(expires), "DAY", "the day from which it opens nothing: 2027-01-31" },
+    flag_admin = { "admin", 0, FLAG_BOOL, AT(admin), NULL, "may read /metrics too" };
 
 int cmd_fail(int code, const char *hint, const char *fmt, ...)
 {
@@ -103,7 +112,7 @@ static int parse_flag(struct cmd *c, int argc, char **argv, int *i)
 int command_parse(struct cmd *c, int argc, char **argv)
 {
     bool only_args = false;
-    c->f = (struct flags){ .limit = -1, .max_tokens = -1, .seed = -1, .temperature = NAN };
+    c->f = (struct flags){ .limit = -1, .max_tokens = -1, .seed = -1, .requests = -1, .tokens = -1, .temperature = NAN, .per_day = NAN, .per_month = NAN };
     c->argv = argv;
     c->argc = 0;
     for (int i = 0; i < argc; i++) {

@@ -1,6 +1,7 @@
 /* The configuration: tables of options, and the names that are resolved between them. */
 #include "cmd/config.h"
 
+#include "cmd/config_keys.h"
 #include "cmd/config_routes.h"
 #include "cmd/discover.h"
 
@@ -24,7 +25,8 @@ static const char *const data_words[] = { "public", "internal", "private", NULL 
 static const char *const guard_words[] = { "off", NULL };
 
 static const struct option top[] = {
-    { "listen", OPTION_ADDRESS, C(listen_text), "127.0.0.1:8420", 0, 0, NULL, "where the API is served; loopback only, for now" },
+    { "listen", OPTION_ADDRESS, C(listen_text), "127.0.0.1:8420", 0, 0, NULL, "where the API is served; other addresses than loopback only with keys" },
+    { "hosts", OPTION_LIST, C(hosts), NULL, 0, 0, NULL, "names under which clients reach it besides localhost, with or without a port: requests for other hosts are refused" },
     { "watch", OPTION_BOOL, C(watch), "true", 0, 0, NULL, "read this file again when it changes; a wrong one changes nothing" },
     { "threads", OPTION_INT, C(threads), NULL, 1, 64, NULL, "loop threads; unset: one per core, at most 4" },
 };
@@ -62,6 +64,11 @@ static const struct option engine_options[] = {
     { "digests", OPTION_PATH, C(engine.digests), NULL, 0, 0, NULL, "remembered digests of model files" },
     { "load_time", OPTION_DURATION, C(engine.load_ms), "10m", 0, 0, NULL, "a load that takes longer has failed" },
     { "hang_time", OPTION_DURATION, C(engine.hang_ms), "30s", 0, 0, NULL, "an engine that says nothing, or is in one step, for longer is started again" },
+};
+static const struct option keys_options[] = {
+    { "file", OPTION_PATH, C(keys_options.file), NULL, 0, 0, NULL, "the file of virtual keys; unset: keys.yaml beside the ledger" },
+    { "required", OPTION_TRUTH, C(keys_options.required), NULL, 0, 0, NULL, "whether calls over TCP need a key; unset: as soon as there is one" },
+    { "listen_open", OPTION_BOOL, C(keys_options.listen_open), "false", 0, 0, NULL, "serve an address that others can reach although no key is required: anybody there may use every model" },
 };
 static const struct option log_options[] = {
     { "level", OPTION_WORD, C(log_level), "info", 0, 0, level_words, "what is logged on standard error" },
@@ -141,7 +148,7 @@ struct loader {
 
 static const struct { const char *key; const struct option *table; size_t n; } sections[] = {
     { "ledger", ledger_options, COUNT(ledger_options) }, { "limits", limit_options, COUNT(limit_options) }, { "upstream", upstream_options, COUNT(upstream_options) },
-    { "engine", engine_options, COUNT(engine_options) }, { "log", log_options, COUNT(log_options) },
+    { "engine", engine_options, COUNT(engine_options) }, { "keys", keys_options, COUNT(keys_options) }, { "log", log_options, COUNT(log_options) },
 };
 
 static const char *var(struct loader *l, const char *name)
@@ -418,9 +425,27 @@ static void check_whole(struct loader *l)
     c->policy.cloud_without_guard = l->guard.cloud == 0;
     if (l->r.report->n == 0 && policy_check(l->r.a, &c->policy, &why) == ERR_PRIVATE)
         yaml_complain(l->r.report, (struct yaml_place){ 0 }, "%.*s", STR_ARG(why));
-    if (io_addr_parse(c->listen_text, &c->listen) == ERR_OK && (!c->listen.loopback || c->listen.is_unix))
-        yaml_complain(l->r.report, (struct yaml_place){ 0 }, "listen: %.*s is not a loopback address; others need keys, which come later", STR_ARG(c->listen_text));
+    if (io_addr_parse(c->listen_text, &c->listen) == ERR_OK && c->listen.is_unix)
+        yaml_complain(l->r.report, (struct yaml_place){ 0 }, "listen: %.*s is a path; an address and a port are served", STR_ARG(c->listen_text));
 }
+
+/* Keys, and whether this address may be served without. */
+static enum err load_keys(struct loader *l, struct buf *errors)
+{
+    struct config *c = l->c;
+    struct key_file f;
+    if (!c->keys_options.file.n) {
+        const char *end = strrchr(c->ledger.path.p, '/');
+        c->keys_options.file = str_of(arena_cstr(l->r.a, arena_printf(l->r.a, "%.*s/keys.yaml", end ? (int)(end - c->ledger.path.p) : 1, end ? c->ledger.path.p : ".")));
+    }
+    enum err e = c->keys_options.file.p ? key_file_load(l->r.a, l->r.env, c->keys_options.file.p, errors, &f) : ERR_LIMIT;
+    if (!e)
+        e = key_file_list(l->r.a, &f, &c->policy, c->keys_options.file.p, errors, &c->keys);
+    c->keys.required = c->keys_options.required < 0 ? c->keys.n > 0 : c->keys_options.required == 1;
+    return e;
+}
+
+bool config_may_listen(const struct config *c, const struct io_addr *a) { return a->loopback || (c->keys.required && c->keys.n) || c->keys_options.listen_open; }
 
 /* ---- the canonical text ---- */
 
@@ -490,7 +515,7 @@ static enum err canonical(struct loader *l)
 
 static enum err load_sections(struct loader *l, const struct yaml_node *root)
 {
-    static const char *const also[] = { "ledger", "limits", "upstream", "engine", "log", "guard", "providers", "models", "tasks", "models_dir", "default", "aliases", "auto", NULL };
+    static const char *const also[] = { "ledger", "limits", "upstream", "engine", "keys", "log", "guard", "providers", "models", "tasks", "models_dir", "default", "aliases", "auto", NULL };
     struct config *c = l->c;
     c->limits = http_limits_default;
     c->upstream = http_client_limits_default;
@@ -537,6 +562,8 @@ enum err config_load_text(struct arena *a, str text, const char *path, const str
         e = load_sections(&l, root);
     if (!e)
         check_whole(&l);
+    if (!e && !report.n)
+        e = load_keys(&l, errors);
     if (!e && report.n)
         e = ERR_SYNTAX;
     if (!e)
@@ -596,6 +623,8 @@ enum err config_document(struct buf *b)
     option_manual(b, "limits:", "What a client may do.", limit_options, COUNT(limit_options));
     option_manual(b, "upstream:", "How long a provider may take.", upstream_options, COUNT(upstream_options));
     option_manual(b, "engine:", "Local engines, one process per model.", engine_options, COUNT(engine_options));
+    option_manual(b, "keys:", "Who may call; without keys, everybody who reaches the address, which is why it is a loopback one.", keys_options, COUNT(keys_options));
+    key_file_manual(b);
     option_manual(b, "log:", "What the program says of itself; never a prompt, never a key.", log_options, COUNT(log_options));
     option_manual(b, "guard:", "Until personal data can be masked, the door to the cloud is shut or open.", guard_options, COUNT(guard_options));
     option_manual(b, "providers: NAME:", "Servers and the API they speak.", provider_options, COUNT(provider_options));

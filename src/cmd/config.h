@@ -18,6 +18,7 @@
 #include "http/client.h"
 #include "http/server.h"
 #include "io/socket.h"
+#include "keys/keys.h"
 #include "route/policy.h"
 
 #define CONFIG_BYTES  (1u << 20)        /* of the file */
@@ -57,6 +58,10 @@ struct config_engine {                  /* where the fleet finds and keeps its t
     int64_t load_ms, hang_ms;
 };
 
+struct option_list { str *v; size_t n; };
+
+struct config_keys { str file; int required; bool listen_open; };      /* required: 1, 0; -1: as soon as there is a key */
+
 struct config {
     str path;                           /* the file; empty: nothing was found, so this was discovered */
     struct policy policy;               /* providers with keys, models, tasks, default model, hash */
@@ -70,6 +75,9 @@ struct config {
     struct http_client_limits upstream;
     struct config_ledger ledger;
     struct config_engine engine;
+    struct config_keys keys_options;
+    struct key_list keys;
+    struct option_list hosts;           /* besides the loopback's names */
     const str *models_dir;
     size_t n_models_dir;
     const str *notes;                   /* warnings and hints, one sentence each, for the log and `config check` */
@@ -85,6 +93,9 @@ enum err config_load(struct arena *a, const char *path, const struct config_env 
 /* The same for a text in hand, as if it stood in `path`: for tests and fuzzing. */
 enum err config_load_text(struct arena *a, str text, const char *path, const struct config_env *env, struct config **out,
                           struct buf *errors);
+
+/* Others than this machine only with keys, or where it is asked for by name. */
+bool config_may_listen(const struct config *c, const struct io_addr *a);
 
 /* docs/configuration.md, from the table of options. */
 enum err config_document(struct buf *out);

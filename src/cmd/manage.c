@@ -121,6 +121,11 @@ static int config_run(struct cmd *c)
     } else {
         for (size_t i = 0; i < g->n_notes; i++)
             fprintf(stderr, "note: %s\n", g->notes[i].p);
+        if (!config_may_listen(g, &g->listen)) {
+            code = app_listen_refused(g);
+            app_unload(k);
+            return code;
+        }
         if (c->f.json)
             puts("{\"ok\":true}");
         else

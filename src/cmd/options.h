@@ -37,7 +37,6 @@ struct option {
     const char *help;
 };
 
-struct option_list { str *v; size_t n; };
 struct option_secret { str value, variable; };      /* variable: where it comes from; value empty: not set */
 
 struct option_reader {

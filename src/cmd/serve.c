@@ -15,7 +15,7 @@ struct serve {
     struct cmd *c;
     struct io_signal hup, term, interrupt, again;
     struct io_timer watch;
-    struct stat file;                   /* the configuration's, when it was read or last looked at */
+    struct stat file[2];                /* the configuration's and the keys', when they were read or last looked at */
     bool changing, restart;
     char args[8192];                    /* how this process was started: NUL after each */
     char *argv[ARGS_MAX + 1];
@@ -36,10 +36,13 @@ static void on_hup(struct io_signal *s, int signum)
 
 /* ---- the configuration's file ---- */
 
-static bool look_at_file(const struct serve *v, struct stat *out)
+/* One that is not there looks like nothing. */
+static void look_at_files(const struct serve *v, struct stat out[2])
 {
-    str path = v->app.cfg->config->path;
-    return path.n && stat(path.p, out) == 0;
+    const str paths[2] = { v->app.cfg->config->path, v->app.cfg->config->keys_options.file };
+    for (int i = 0; i < 2; i++)
+        if (!paths[i].n || stat(paths[i].p, &out[i]) != 0)
+            out[i] = (struct stat){ .st_ino = 0 };
 }
 
 static bool is_same_file(const struct stat *x, const struct stat *y)
@@ -51,9 +54,10 @@ static bool is_same_file(const struct stat *x, const struct stat *y)
 static void on_watch(struct io_timer *t)
 {
     struct serve *v = (struct serve *)((char *)t - offsetof(struct serve, watch));
-    struct stat now;
-    if (look_at_file(v, &now) && !is_same_file(&now, &v->file)) {
-        v->file = now;
+    struct stat now[2];
+    look_at_files(v, now);
+    if (!is_same_file(&now[0], &v->file[0]) || !is_same_file(&now[1], &v->file[1])) {
+        memcpy(v->file, now, sizeof now);
         v->changing = true;
     } else if (v->changing) {
         v->changing = false;
@@ -173,9 +177,9 @@ static int serve_run(struct cmd *c)
     if (code != EXIT_DONE)
         exit(code);                     /* nothing is served yet: the system takes the rest back */
     remember_args(&v);
-    (void)look_at_file(&v, &v.file);
+    look_at_files(&v, v.file);
     io_timer_init(v.app.loop, &v.watch, on_watch);
-    if (k->config->watch && k->config->path.n)
+    if (k->config->watch)
         io_timer_start(&v.watch, WATCH_MS);
     banner(&v);
     app_warm(&v.app);

@@ -25,6 +25,8 @@
     X(TIMEOUT,     408, "invalid_request_error", "request_timeout",         "the request did not arrive in time") \
     X(LIMIT,       413, "invalid_request_error", "request_too_large",       "the request is larger than the configured limit") \
     X(BUSY,        429, "rate_limit_error",      "overloaded",              "too many calls at once: try again in a moment") \
+    X(RATE,        429, "rate_limit_error",      "rate_limit_exceeded",     "this key's limit is reached")       \
+    X(BUDGET,      429, "insufficient_quota",    "insufficient_quota",      "this key's budget is spent")        \
     X(CLIENT,      499, "server_error",          "client_closed_request",   "the client went away")              \
     X(INTERNAL,    500, "server_error",          "internal_error",          "an internal error")                 \
     X(MEMORY,      500, "server_error",          "out_of_memory",           "out of memory")                     \

@@ -16,27 +16,28 @@ static const struct endpoint {
     enum dialect dialect;
     enum op op;                         /* OP_NONE: answered by `serve` */
     void (*serve)(struct gate_loop *l, struct http_req *http, str rest);
+    enum { FOR_KEYS, FOR_ADMIN, FOR_ALL } who;  /* where keys are required */
 } endpoints[] = {
-    { S("POST"), S("/v1/chat/completions"), false, DIALECT_OPENAI, OP_CHAT, NULL },
-    { S("POST"), S("/v1/completions"), false, DIALECT_OPENAI, OP_COMPLETION, NULL },
-    { S("POST"), S("/v1/embeddings"), false, DIALECT_OPENAI, OP_EMBEDDING, NULL },
-    { S("POST"), S("/v1/responses"), false, DIALECT_RESPONSES, OP_CHAT, NULL },
-    { S("POST"), S("/v1/messages"), false, DIALECT_ANTHROPIC, OP_CHAT, NULL },
-    { S("POST"), S("/v1/messages/count_tokens"), false, DIALECT_ANTHROPIC, OP_COUNT, NULL },
-    { S("POST"), S("/api/chat"), false, DIALECT_OLLAMA, OP_CHAT, NULL },
-    { S("POST"), S("/api/generate"), false, DIALECT_OLLAMA, OP_CHAT, NULL },
-    { S("POST"), S("/api/embed"), false, DIALECT_OLLAMA, OP_EMBEDDING, NULL },
-    { S("POST"), S("/api/embeddings"), false, DIALECT_OLLAMA, OP_EMBEDDING, NULL },
-    { S("GET"), S("/api/tags"), false, DIALECT_OLLAMA, OP_NONE, endpoint_tags },
-    { S("GET"), S("/api/ps"), false, DIALECT_OLLAMA, OP_NONE, endpoint_tags },
-    { S("POST"), S("/api/show"), false, DIALECT_OLLAMA, OP_NONE, endpoint_show },
-    { S("GET"), S("/api/version"), false, DIALECT_OLLAMA, OP_NONE, endpoint_version },
-    { S("GET"), S("/v1/models"), false, DIALECT_OPENAI, OP_NONE, endpoint_models },
-    { S("GET"), S("/v1/models/"), true, DIALECT_OPENAI, OP_NONE, endpoint_models },
-    { S("GET"), S("/health"), false, DIALECT_OPENAI, OP_NONE, endpoint_health },
-    { S("GET"), S("/ready"), false, DIALECT_OPENAI, OP_NONE, endpoint_ready },
-    { S("GET"), S("/metrics"), false, DIALECT_OPENAI, OP_NONE, endpoint_metrics },
-    { S("GET"), S("/"), false, DIALECT_OPENAI, OP_NONE, endpoint_root },
+    { S("POST"), S("/v1/chat/completions"), false, DIALECT_OPENAI, OP_CHAT, NULL, FOR_KEYS },
+    { S("POST"), S("/v1/completions"), false, DIALECT_OPENAI, OP_COMPLETION, NULL, FOR_KEYS },
+    { S("POST"), S("/v1/embeddings"), false, DIALECT_OPENAI, OP_EMBEDDING, NULL, FOR_KEYS },
+    { S("POST"), S("/v1/responses"), false, DIALECT_RESPONSES, OP_CHAT, NULL, FOR_KEYS },
+    { S("POST"), S("/v1/messages"), false, DIALECT_ANTHROPIC, OP_CHAT, NULL, FOR_KEYS },
+    { S("POST"), S("/v1/messages/count_tokens"), false, DIALECT_ANTHROPIC, OP_COUNT, NULL, FOR_KEYS },
+    { S("POST"), S("/api/chat"), false, DIALECT_OLLAMA, OP_CHAT, NULL, FOR_KEYS },
+    { S("POST"), S("/api/generate"), false, DIALECT_OLLAMA, OP_CHAT, NULL, FOR_KEYS },
+    { S("POST"), S("/api/embed"), false, DIALECT_OLLAMA, OP_EMBEDDING, NULL, FOR_KEYS },
+    { S("POST"), S("/api/embeddings"), false, DIALECT_OLLAMA, OP_EMBEDDING, NULL, FOR_KEYS },
+    { S("GET"), S("/api/tags"), false, DIALECT_OLLAMA, OP_NONE, endpoint_tags, FOR_KEYS },
+    { S("GET"), S("/api/ps"), false, DIALECT_OLLAMA, OP_NONE, endpoint_tags, FOR_KEYS },
+    { S("POST"), S("/api/show"), false, DIALECT_OLLAMA, OP_NONE, endpoint_show, FOR_KEYS },
+    { S("GET"), S("/api/version"), false, DIALECT_OLLAMA, OP_NONE, endpoint_version, FOR_ALL },
+    { S("GET"), S("/v1/models"), false, DIALECT_OPENAI, OP_NONE, endpoint_models, FOR_KEYS },
+    { S("GET"), S("/v1/models/"), true, DIALECT_OPENAI, OP_NONE, endpoint_models, FOR_KEYS },
+    { S("GET"), S("/health"), false, DIALECT_OPENAI, OP_NONE, endpoint_health, FOR_ALL },
+    { S("GET"), S("/ready"), false, DIALECT_OPENAI, OP_NONE, endpoint_ready, FOR_ALL },
+    { S("GET"), S("/metrics"), false, DIALECT_OPENAI, OP_NONE, endpoint_metrics, FOR_ADMIN },
+    { S("GET"), S("/"), false, DIALECT_OPENAI, OP_NONE, endpoint_root, FOR_ALL },
 };
 
 /* Which API somebody means who has no call yet: by the path, and for /v1/models by the version that Anthropic's clients always send. */
@@ -79,6 +80,14 @@ static str model_meta(struct arena *a, const struct gate_config *cfg, size_t i)
                         STR_ARG(zone_name(m->provider->zone)), s.state);
 }
 
+/* What a key does not open is not shown to it. */
+static bool is_open(struct gate_loop *l, struct http_req *http, str task, str model)
+{
+    const struct key *key;
+    (void)gate_who(l, http_req_head(http), http_req_via_unix(http), &key);
+    return !key || keys_allow(key, task, model);
+}
+
 static void endpoint_models(struct gate_loop *l, struct http_req *http, str rest)
 {
     struct arena *a = http_req_arena(http);
@@ -86,9 +95,11 @@ static void endpoint_models(struct gate_loop *l, struct http_req *http, str rest
     size_t n = 0;
     struct openai_model *list = arena_new(a, struct openai_model, p->n_models + p->n_tasks + 1);
     for (size_t i = 0; list && i < p->n_models; i++)
-        list[n++] = (struct openai_model){ .id = p->models[i].name, .owned_by = p->models[i].provider->name, .meta = model_meta(a, l->view->cfg, i) };
+        if (is_open(l, http, S(""), p->models[i].name))
+            list[n++] = (struct openai_model){ .id = p->models[i].name, .owned_by = p->models[i].provider->name, .meta = model_meta(a, l->view->cfg, i) };
     for (size_t i = 0; list && i < p->n_tasks; i++)
-        list[n++] = (struct openai_model){ .id = arena_printf(a, "task/%.*s", STR_ARG(p->tasks[i].name)), .owned_by = S("hearth"), .meta = S("{\"kind\":\"task\"}") };
+        if (is_open(l, http, p->tasks[i].name, S("")))
+            list[n++] = (struct openai_model){ .id = arena_printf(a, "task/%.*s", STR_ARG(p->tasks[i].name)), .owned_by = S("hearth"), .meta = S("{\"kind\":\"task\"}") };
     if (!list) {
         endpoint_error(http, ERR_LIMIT, STR_NONE, STR_NONE);
         return;
@@ -126,7 +137,7 @@ static void endpoint_tags(struct gate_loop *l, struct http_req *http, str rest)
         struct fleet_state s = { .state = "served" };
         if (cfg->engines[i])
             fleet_look(cfg->engines[i], &s);
-        if (!loaded || (cfg->engines[i] && strcmp(s.state, "ready") == 0))
+        if (is_open(l, http, S(""), cfg->policy.models[i].name) && (!loaded || (cfg->engines[i] && strcmp(s.state, "ready") == 0)))
             list[n++] = ollama_look(&cfg->policy.models[i]);
     }
     (void)http_reply(http, 200, S("application/json"), STR_NONE, loaded ? ollama_ps_body(a, list, n) : ollama_tags_body(a, list, n));
@@ -145,7 +156,7 @@ static void endpoint_show(struct gate_loop *l, struct http_req *http, str rest)
         return;
     }
     for (size_t i = 0; i < p->n_models; i++)
-        if (str_eq(p->models[i].name, name)) {
+        if (str_eq(p->models[i].name, name) && is_open(l, http, S(""), name)) {
             struct ollama_model m = ollama_look(&p->models[i]);
             (void)http_reply(http, 200, S("application/json"), STR_NONE, ollama_show_body(a, &m, p->models[i].chat_template));
             return;
@@ -257,12 +268,19 @@ static bool endpoint_matches(const struct endpoint *e, str path)
     return e->prefix ? path.n > e->path.n && str_starts(path, e->path) : str_eq(path, e->path);
 }
 
+/* Numbers about everybody's calls: for an admin key, or where nobody needs one. */
+static bool may_manage(const struct gate_loop *l, struct http_req *http, const struct key *key)
+{
+    return http_req_via_unix(http) || !l->view->cfg->keys.required || (key && key->admin);
+}
+
 void gate_on_request(void *ctx, struct http_req *http)
 {
     struct gate_loop *l = ctx;
     const struct http_head *h = http_req_head(http);
     str method = str_eq(h->method, S("HEAD")) ? S("GET") : h->method;
     const struct endpoint *other = NULL;
+    const struct key *key = NULL;
     for (size_t i = 0; i < sizeof endpoints / sizeof endpoints[0]; i++) {
         const struct endpoint *e = &endpoints[i];
         if (!endpoint_matches(e, h->path))
@@ -270,6 +288,10 @@ void gate_on_request(void *ctx, struct http_req *http)
         other = e;
         if (!str_eq(e->method, method))
             continue;
+        if (e->who != FOR_ALL && (gate_who(l, h, http_req_via_unix(http), &key) != ERR_OK || (e->who == FOR_ADMIN && !may_manage(l, http, key)))) {
+            endpoint_error(http, key ? ERR_FORBIDDEN : ERR_AUTH, STR_NONE, S("WWW-Authenticate: Bearer\r\n"));
+            return;
+        }
         if (e->op == OP_NONE) {
             e->serve(l, http, str_skip(h->path, e->path.n));
             return;
@@ -279,7 +301,7 @@ void gate_on_request(void *ctx, struct http_req *http)
                              error_in(http_req_arena(http), e->dialect, ERR_BUSY, S("hearth is being stopped")));
             return;
         }
-        struct gate_req *r = gate_begin(l, http, e->dialect, e->op);
+        struct gate_req *r = gate_begin(l, http, e->dialect, e->op, key);
         if (r)
             gate_step(r);
         else
@@ -296,6 +318,17 @@ void gate_on_request(void *ctx, struct http_req *http)
 
 /* A name that only this machine can mean, with our port. Anything else could be a foreign page's DNS name that was made
  * to point here (DNS rebinding). */
+static bool host_is_listed(const struct gate_config *cfg, str host)
+{
+    size_t colon = host.n;
+    for (size_t i = 0; i < host.n; i++)
+        colon = host.p[i] == ':' ? i : host.p[i] == ']' ? host.n : colon;
+    for (size_t i = 0; i < cfg->n_hosts; i++)
+        if (str_ieq(cfg->hosts[i], host) || str_ieq(cfg->hosts[i], str_slice(host.p, colon)))
+            return true;
+    return false;
+}
+
 static bool host_is_ours(str host, uint16_t port)
 {
     static const str names[] = { S("localhost"), S("127.0.0.1"), S("[::1]") };
@@ -311,29 +344,40 @@ static bool host_is_ours(str host, uint16_t port)
     return false;
 }
 
+static bool is_for_all(str path)
+{
+    for (size_t i = 0; i < sizeof endpoints / sizeof endpoints[0]; i++)
+        if (endpoint_matches(&endpoints[i], path) && endpoints[i].who == FOR_ALL)
+            return true;
+    return false;
+}
+
 int gate_check_head(void *ctx, const struct http_head *h, bool via_unix, const char **what)
 {
     struct gate_loop *l = ctx;
+    const struct key *key;
     str origin = http_get(h, S("origin"));
     if (via_unix)
         return 0;
-    if (!host_is_ours(h->host, l->gate->opt.port)) {
-        *what = "this Host is not served here";
+    if (!host_is_ours(h->host, l->gate->opt.port) && !host_is_listed(l->view->cfg, h->host)) {
+        *what = "this Host is not served here; names that are go under hosts: in the configuration";
         return 403;
     }
-    if (!http_count(h, S("origin")))
+    size_t scheme = str_starts(origin, S("http://")) ? 7 : str_starts(origin, S("https://")) ? 8 : origin.n;
+    if (http_count(h, S("origin")) && (scheme == origin.n || !str_ieq(str_skip(origin, scheme), h->host))) {
+        *what = "requests from pages of another origin are not served";
+        return 403;
+    }
+    if (is_for_all(h->path) || gate_who(l, h, false, &key) == ERR_OK)
         return 0;
-    size_t scheme = str_starts(origin, S("http://")) ? 7 : origin.n;
-    if (scheme == 7 && str_ieq(str_skip(origin, 7), h->host))
-        return 0;
-    *what = "requests from pages of another origin are not served";
-    return 403;
+    *what = "no valid key was given";   /* before the body: nobody unknown makes us read 64 MiB */
+    return 401;
 }
 
 void gate_on_reject(void *ctx, str path, int status, const char *what, struct arena *a, str *content_type, str *body)
 {
     (void)ctx;
-    enum err e = status == 403 ? ERR_FORBIDDEN : status == 408 ? ERR_TIMEOUT : status == 413 ? ERR_LIMIT : status >= 500 ? ERR_UNSUPPORTED : ERR_SYNTAX;
+    enum err e = status == 401 ? ERR_AUTH : status == 403 ? ERR_FORBIDDEN : status == 408 ? ERR_TIMEOUT : status == 413 ? ERR_LIMIT : status >= 500 ? ERR_UNSUPPORTED : ERR_SYNTAX;
     *content_type = S("application/json");
     *body = error_in(a, dialect_of(path, false), e, str_of(what));
 }

@@ -70,7 +70,7 @@ static enum err gate_classify(struct gate_req *r)
     const struct http_head *h = http_req_head(r->http);
     const struct policy *p = &r->view->cfg->policy;
     struct route_ask ask = { .model = r->call.model, .task_header = http_get(h, S("x-hearth-task")), .data_header = http_get(h, S("x-hearth-data")),
-                             .unit = p->n_aliases ? rand_unit(&r->loop->rng) : 0 };
+                             .unit = p->n_aliases ? rand_unit(&r->loop->rng) : 0, .default_task = r->key ? r->key->default_task : S("") };
     struct features features;
     if (route_is_auto(p, &ask)) {
         enum err e = classify_look(r, &features);
@@ -79,6 +79,7 @@ static enum err gate_classify(struct gate_req *r)
         ask.features = &features;
     }
     enum err e = route_classify(r->a, p, &ask, &r->decision, &r->why);
+    gate_grant(r);
     if (e == ERR_OK)
         classify_deadline(r);
     return e;
@@ -101,7 +102,7 @@ static enum err gate_route(struct gate_req *r)
     enum err e = route_choose(r->a, &r->view->cfg->policy, &r->decision, &r->why);
     r->first = r->decision.model;
     r->retries = r->decision.task && r->decision.task->retries >= 0 ? r->decision.task->retries : r->first ? r->first->retries : 0;
-    return e;
+    return e == ERR_OK ? gate_take(r) : e;
 }
 
 /* ---- the machine ---- */
@@ -146,7 +147,7 @@ static void gate_client(struct gate_req *r)
     snprintf(r->client_text, sizeof r->client_text, "%.60s %.*s", http_req_peer(r->http), (int)(agent.n < 90 ? agent.n : 90), agent.p ? agent.p : "");
 }
 
-struct gate_req *gate_begin(struct gate_loop *l, struct http_req *http, enum dialect dialect, enum op op)
+struct gate_req *gate_begin(struct gate_loop *l, struct http_req *http, enum dialect dialect, enum op op, const struct key *key)
 {
     struct gate_req *r = arena_new(http_req_arena(http), struct gate_req, 1);
     struct gate_entries *entries = arena_new(http_req_arena(http), struct gate_entries, 1);
@@ -165,6 +166,7 @@ struct gate_req *gate_begin(struct gate_loop *l, struct http_req *http, enum dia
     r->op = op;
     r->dialect = dialect;
     r->client = client_side(dialect);
+    r->key = key;
     r->begin_us = http_req_received_us(http);
     r->wall_us = clock_wall_us(&l->gate->opt.clock);
     uuid7(&l->rng, r->wall_us, r->id);

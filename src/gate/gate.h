@@ -10,6 +10,7 @@
 #include "fleet/fleet.h"
 #include "http/client.h"
 #include "http/server.h"
+#include "keys/keys.h"
 #include "ledger/ledger.h"
 #include "route/policy.h"
 
@@ -20,6 +21,9 @@ struct gate;
 struct gate_config {
     struct policy policy;
     struct fleet_engine **engines;      /* one per policy.models: embedded models' engines, else NULL */
+    struct key_list keys;
+    const str *hosts;                   /* names that Host fields may have besides the loopback's */
+    size_t n_hosts;
     struct http_client_limits upstream;
     size_t reply_max;                   /* bytes of a reply that is not streamed; default 64 MiB */
     atomic_int refs;
@@ -32,6 +36,7 @@ struct gate_options {
     int tcp_fd, unix_fd;                /* listening; -1: none. Not owned. */
     uint16_t port;                      /* of tcp_fd: Host fields must name it */
     struct http_limits limits;
+    struct key_accounts *accounts;      /* NULL: keys have no limits */
     struct ledger *ledger;              /* NULL: no record is kept (the bench's development switch, nothing else) */
     struct clock clock;
     size_t record_max;                  /* reply bytes kept for the record; default 8 MiB */

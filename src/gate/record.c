@@ -29,6 +29,8 @@ static void record_request(struct gate_req *r, struct ledger_row *row)
     row->policy = &r->view->cfg->policy.hash;
     row->arm = S("primary");
     row->client = str_of(r->client_text);
+    if (r->key)
+        row->key_id = r->key->name;
     row->trace = http_get(h, S("traceparent"));
     row->conversation = http_get(h, S("x-hearth-conversation"));
     if (str_u64(http_get(h, S("x-stainless-retry-count")), &retry))
@@ -156,6 +158,7 @@ static void record_metrics(struct gate_req *r)
                                    .first_us = r->first_us ? r->first_us - r->sent_us : -1, .input_tokens = r->reply.prompt_tokens,
                                    .output_tokens = r->reply.completion_tokens, .cost_micros = record_cost(r), .tries = r->attempt };
     metrics_count(&r->loop->metrics, r->decision.model, &c);
+    gate_settle(r, c.cost_micros == ROW_NULL_I ? -1 : c.cost_micros);
 }
 
 static void record_result(struct gate_req *r, struct ledger_row *row)
@@ -251,13 +254,14 @@ static void record_submit_end(struct gate_req *r)
 str gate_reply_fields(struct gate_req *r)
 {
     str retry = r->http_status && r->http_status != 200 ? r->retry_after : STR_NONE, dropped = STR_NONE;
+    const char *end = r->err == ERR_BUDGET ? "x-should-retry: false\r\n" : "";      /* what both SDKs heed; a budget does not come back in a moment */
     if (!retry.n && (r->err == ERR_BUSY || r->err == ERR_STORE))
         retry = S("1");
     if (r->speech && r->speech->chat.n_dropped)
         dropped = chat_dropped(r->a, &r->speech->chat);
-    str first = arena_printf(r->a, "x-request-id: %s\r\nrequest-id: %s\r\nx-hearth-call: %s\r\n%s%.*s%s%s%.*s%s", r->id, r->id, r->id, retry.n ? "retry-after: " : "",
+    str first = arena_printf(r->a, "x-request-id: %s\r\nrequest-id: %s\r\nx-hearth-call: %s\r\n%s%.*s%s%s%.*s%s%s", r->id, r->id, r->id, retry.n ? "retry-after: " : "",
                              (int)retry.n, retry.n ? retry.p : "", retry.n ? "\r\n" : "", dropped.n ? "x-hearth-dropped: " : "", (int)dropped.n,
-                             dropped.n ? dropped.p : "", dropped.n ? "\r\n" : "");
+                             dropped.n ? dropped.p : "", dropped.n ? "\r\n" : "", end);
     if (!r->sent_us || !r->decision.model || !first.p)
         return first;
     char fingerprint[HEX_DIGEST + 1] = "unknown";

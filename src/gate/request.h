@@ -93,6 +93,9 @@ struct gate_req {
 
     struct call call;
     struct decision decision;
+    const struct key *key;              /* of the caller; lives with the view. NULL: none */
+    struct grant grant;
+    struct key_hold hold;
 
     /* CALL */
     enum call_step call_step;
@@ -141,9 +144,15 @@ struct gate_req {
 };
 
 /* gate.c */
-struct gate_req *gate_begin(struct gate_loop *l, struct http_req *http, enum dialect dialect, enum op op);
+struct gate_req *gate_begin(struct gate_loop *l, struct http_req *http, enum dialect dialect, enum op op, const struct key *key);
 void gate_step(struct gate_req *r);
 enum err gate_fail(struct gate_req *r, enum err e, str message);         /* notes the text, returns e */
+
+/* auth.c: who asks */
+enum err gate_who(struct gate_loop *l, const struct http_head *h, bool via_unix, const struct key **out);     /* ERR_AUTH; *out NULL: nobody in particular */
+void gate_grant(struct gate_req *r);                     /* what the key opens, for ROUTE */
+enum err gate_take(struct gate_req *r);                  /* from the key's account: ERR_RATE, ERR_BUDGET, with r->why */
+void gate_settle(struct gate_req *r, int64_t cost_micros);      /* when it has ended */
 
 /* attempt.c: CALL and STREAM */
 enum err gate_call(struct gate_req *r);

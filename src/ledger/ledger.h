@@ -124,6 +124,9 @@ enum err ledger_read_body(struct ledger_reader *r, struct arena *a, int64_t id, 
 /* The identity JSON of a fingerprint; a configuration by its hash. */
 enum err ledger_read_model(struct ledger_reader *r, struct arena *a, const struct digest *fingerprint, str *json);
 
+/* What each key's answers have cost since two moments (the earlier one first). */
+enum err ledger_read_spend(struct ledger_reader *r, int64_t month_us, int64_t day_us, void (*each)(void *ctx, str key, int64_t day_micros, int64_t month_micros), void *ctx);
+
 struct ledger_verdict {
     int64_t rows, calls, ends, cut, bodies;
     int64_t bad_seq;                    /* 0: none; else the first row that is wrong */

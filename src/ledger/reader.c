@@ -232,6 +232,24 @@ done:
     return e;
 }
 
+enum err ledger_read_spend(struct ledger_reader *r, int64_t month_us, int64_t day_us, void (*each)(void *ctx, str key, int64_t day_micros, int64_t month_micros), void *ctx)
+{
+    static const char sql[] = "SELECT key_id, coalesce(sum(cost_micros) FILTER (WHERE at_us >= ?2), 0), sum(cost_micros) FROM row"
+                              " WHERE kind = ?3 AND at_us >= ?1 AND key_id IS NOT NULL AND cost_micros IS NOT NULL GROUP BY key_id";
+    sqlite3_stmt *q = NULL;
+    int rc = SQLITE_ERROR;
+    if (sqlite3_prepare_v2(r->db, sql, sizeof sql, &q, NULL) != SQLITE_OK)
+        goto done;
+    sqlite3_bind_int64(q, 1, month_us);
+    sqlite3_bind_int64(q, 2, day_us);
+    sqlite3_bind_int(q, 3, ROW_END);
+    while ((rc = sqlite3_step(q)) == SQLITE_ROW)
+        each(ctx, (str){ (const char *)sqlite3_column_text(q, 0), (size_t)sqlite3_column_bytes(q, 0) }, sqlite3_column_int64(q, 1), sqlite3_column_int64(q, 2));
+done:
+    sqlite3_finalize(q);
+    return rc == SQLITE_DONE ? ERR_OK : ERR_STORE;
+}
+
 /* ---- verifying ---- */
 
 struct audit {

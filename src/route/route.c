@@ -93,8 +93,10 @@ static enum err find_model(struct arena *a, const struct policy *p, const struct
 {
     str name = ask->model;
     bool is_default = !name.n || str_eq(name, S("default"));
-    if (str_eq(name, S("auto")) || (is_default && p->default_to.is_auto))
+    if (str_eq(name, S("auto")) || (is_default && !ask->default_task.n && p->default_to.is_auto))
         return take_auto(a, p, ask, d, why);
+    if (is_default && ask->default_task.n)
+        return find_task(a, p, ask->default_task, S("model"), d, why);
     if (is_default)
         return p->default_to.model || p->default_to.task ? take_target(d, &p->default_to, "default")
                                                          : refuse(why, ERR_MODEL, S("no model was named and none is the default"), S("model"));
@@ -120,7 +122,7 @@ bool route_is_auto(const struct policy *p, const struct route_ask *ask)
     if (str_eq(name, S("auto")))
         return true;
     if (!name.n || str_eq(name, S("default")))
-        return p->default_to.is_auto;
+        return !ask->default_task.n && p->default_to.is_auto;
     if (policy_model(p, name) || by_provider(p, name))
         return false;
     const struct alias *x = find_alias(p, name);
@@ -156,11 +158,15 @@ static enum err may_go(const struct policy *p, const struct decision *d, const s
         return ERR_PRIVATE;
     if (v->zone == ZONE_CLOUD && !p->cloud_without_guard)
         return ERR_GUARD;
+    if (d->grant && (v->zone > d->grant->ceiling || !d->grant->allow(d->grant->key, d->task ? d->task->name : S(""), m->name)))
+        return ERR_FORBIDDEN;
     return ERR_OK;
 }
 
 static enum err refuse_zone(struct arena *a, enum err e, const struct model *m, struct wire_error *why)
 {
+    if (e == ERR_FORBIDDEN)
+        return refuse(why, e, arena_printf(a, "this key does not open model %.*s", STR_ARG(m->name)), S("model"));
     if (e == ERR_GUARD)
         return refuse(why, e, arena_printf(a, "model %.*s is in the cloud zone, and nothing guards what would leave: write guard: { cloud: off } to allow it",
                                            STR_ARG(m->name)), S("model"));

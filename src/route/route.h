@@ -22,6 +22,13 @@ struct route_ask {                      /* what the request says of itself */
     str task_header, data_header;       /* empty: not given */
     const struct features *features;    /* needed where route_is_auto() */
     double unit;                        /* a random number in [0,1), for aliases with weights */
+    str default_task;                   /* of the caller's key, where no model is named; or empty */
+};
+
+struct grant {                          /* what the caller's key opens */
+    const void *key;
+    bool (*allow)(const void *key, str task, str model);
+    enum zone ceiling;
 };
 
 struct decision {
@@ -33,6 +40,7 @@ struct decision {
     str rule;                           /* how the name became that: "alias gpt-4o", "auto docs (the word docstring)"; empty: it was the name */
     const char *arm;                    /* "primary" */
     str candidates;                     /* names that were possible, comma-separated */
+    const struct grant *grant;          /* NULL: everything. Set between classify and choose; fallbacks ask it too. */
 };
 
 /* Do the rules of `auto` decide this one? Then classify wants its features. */
@@ -41,7 +49,7 @@ bool route_is_auto(const struct policy *p, const struct route_ask *ask);
 enum err route_look(struct arena *a, str path, size_t bytes, const struct chat *c, str text, struct features *out);
 /* CLASSIFY: task, risk and data class. ERR_MODEL, ERR_SYNTAX (a bad header). */
 enum err route_classify(struct arena *a, const struct policy *p, const struct route_ask *ask, struct decision *out, struct wire_error *why);
-/* ROUTE: the model, and whether its zone may have this call: ERR_PRIVATE, ERR_GUARD. The decision is filled also then. */
+/* ROUTE: the model, and whether its zone and the caller's key may have this call: ERR_PRIVATE, ERR_GUARD, ERR_FORBIDDEN. The decision is filled also then. */
 enum err route_choose(struct arena *a, const struct policy *p, struct decision *d, struct wire_error *why);
 
 /* The next model in `from`'s chain of fallbacks that may have this call and is not among `tried`; NULL: none. */
