@@ -22,6 +22,7 @@ static const char *const zone_words[] = { "machine", "private", "cloud", NULL };
 static const char *const api_words[] = { "embedded", "openai", "vllm", "llamacpp", "ollama", "anthropic", NULL };
 static const char *const risk_words[] = { "low", "medium", "high", NULL };
 static const char *const data_words[] = { "public", "internal", "private", NULL };
+static const char *const priority_words[] = { "interactive", "batch", NULL };
 static const char *const guard_words[] = { "off", NULL };
 
 static const struct option top[] = {
@@ -105,7 +106,7 @@ static const struct option price_options[] = {
     { "input", OPTION_MONEY, offsetof(struct price_entry, input), NULL, 0, 0, NULL, "dollars per million tokens" },
     { "output", OPTION_MONEY, offsetof(struct price_entry, output), NULL, 0, 0, NULL, "dollars per million tokens" },
 };
-struct model_entry { str provider, id, file, chat_template, fallback; int64_t context, threads, slots, retries; struct price_entry price; };
+struct model_entry { str provider, id, file, chat_template, fallback; int64_t context, threads, slots, retries, concurrency, queue, queue_ms; struct price_entry price; };
 #define M(f) offsetof(struct model_entry, f)
 static const struct option model_options[] = {
     { "provider", OPTION_TEXT, M(provider), NULL, 0, 0, NULL, "a name from providers; a model with a file needs none" },
@@ -116,10 +117,13 @@ static const struct option model_options[] = {
     { "threads", OPTION_INT, M(threads), "0", 0, 1024, NULL, "embedded: 0 for one per core" },
     { "slots", OPTION_INT, M(slots), "0", 0, 256, NULL, "embedded: sequences at once; 0: the engine's choice" },
     { "retries", OPTION_INT, M(retries), "2", 0, 6, NULL, "tries after a failed one, before anything of an answer was seen; the fallbacks' count too" },
+    { "concurrency", OPTION_INT, M(concurrency), "0", 0, 1000000, NULL, "calls at once, from all clients; 0: no limit (a local engine has its slots)" },
+    { "queue", OPTION_INT, M(queue), "64", 0, 1000000, NULL, "calls that may wait for their turn; further ones get 429 with the time that it may take" },
+    { "queue_time", OPTION_DURATION, M(queue_ms), "30s", 0, 0, NULL, "how long one waits" },
     { "fallback", OPTION_TEXT, M(fallback), NULL, 0, 0, NULL, "the model that is asked when this one fails, where its zone may have the call; then that one's own fallback" },
 };
 
-struct task_entry { int risk, data; str reference, candidate, model, prompt; int64_t deadline_ms, retries; };
+struct task_entry { int risk, data, priority; str reference, candidate, model, prompt; int64_t deadline_ms, retries; };
 #define T(f) offsetof(struct task_entry, f)
 static const struct option task_options[] = {
     { "risk", OPTION_WORD, T(risk), "medium", 0, 0, risk_words, "recorded; the canary will ask for it" },
@@ -127,6 +131,7 @@ static const struct option task_options[] = {
     { "reference", OPTION_TEXT, T(reference), NULL, 0, 0, NULL, "the model whose answers are the standard" },
     { "candidate", OPTION_TEXT, T(candidate), NULL, 0, 0, NULL, "the model that may take over; it answers where the reference is not allowed" },
     { "model", OPTION_TEXT, T(model), NULL, 0, 0, NULL, "one fixed model instead of the two" },
+    { "priority", OPTION_WORD, T(priority), "interactive", 0, 0, priority_words, "batch: where calls wait for a model, others go first; x-hearth-priority says it for one call" },
     { "deadline", OPTION_DURATION, T(deadline_ms), NULL, 0, 0, NULL, "for the whole answer, waits and tries included; unset: only the upstream's own" },
     { "retries", OPTION_INT, T(retries), "-1", -1, 6, NULL, "tries after a failed one; -1: as its model says" },
     { "prompt", OPTION_TEXT, T(prompt), NULL, 0, 0, NULL, "name@label, recorded with every call" },
@@ -335,7 +340,8 @@ static enum err load_models(struct loader *l, const struct yaml_node *map)
         if (x->file.n && !x->provider.n)
             add_embedded(l, m);
         list[i] = (struct model){ .name = m->key, .provider = find_provider(l, m, x), .id = x->id, .file = x->file, .chat_template = x->chat_template,
-                                  .context = x->context, .threads = x->threads, .slots = x->slots, .retries = x->retries, .price_input = x->price.input, .price_output = x->price.output };
+                                  .context = x->context, .threads = x->threads, .slots = x->slots, .retries = x->retries, .concurrency = x->concurrency, .queue = x->queue, .queue_ms = x->queue_ms,
+                                  .price_input = x->price.input, .price_output = x->price.output };
         if (list[i].provider && (list[i].provider->api == API_EMBEDDED) != (x->file.n > 0))
             yaml_complain(l->r.report, m->key_at, "model %.*s: a file belongs to an embedded provider, and an embedded model needs one", STR_ARG(m->key));
     }
@@ -386,7 +392,7 @@ static enum err load_tasks(struct loader *l, const struct yaml_node *map)
             return e;
         check_name(l, m);
         list[i] = (struct task){ .name = m->key, .risk = (enum risk)x->risk, .data = (enum data_class)x->data, .prompt = x->prompt, .deadline_ms = x->deadline_ms,
-                                 .retries = x->retries,
+                                 .retries = x->retries, .batch = x->priority == 1,
                                  .reference = find_model(l, m->key_at, "reference", x->reference), .candidate = find_model(l, m->key_at, "candidate", x->candidate),
                                  .fixed = find_model(l, m->key_at, "model", x->model) };
         if (x->model.n ? x->reference.n || x->candidate.n : !x->reference.n)

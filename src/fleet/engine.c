@@ -437,7 +437,7 @@ static void engine_watch(struct fleet_engine *e, int64_t now)
     bool loading = e->state == ENGINE_LOADING;
     if (e->kill_why[0])
         return;                         /* on its way out */
-    if (loading && e->hash.err != ERR_OK && !e->hash.running)
+    if (loading && !e->hash.running && e->hash.err != ERR_OK)      /* in this order: while it runs, the rest is its thread's */
         engine_stop(e, "the model file changed or could not be read while it was hashed", true);
     else if (loading && now - e->started_ms > e->fleet->opt.load_ms)
         engine_stop(e, "the model was not loaded in time", true);

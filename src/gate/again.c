@@ -76,7 +76,7 @@ static bool is_of_upstream(const struct gate_req *r, enum err e)
 {
     if (r->status && r->status != 200)
         return r->status == 401 || r->status == 402 || r->status == 403 || r->status == 404 || r->status == 408 || r->status == 429 || r->status >= 500;
-    return e == ERR_REFUSED || e == ERR_CUT || e == ERR_ENGINE || e == ERR_IO || e == ERR_DEADLINE || e == ERR_TLS || e == ERR_OPEN || e == ERR_LOADING || e == ERR_UPSTREAM;
+    return e == ERR_REFUSED || e == ERR_CUT || e == ERR_ENGINE || e == ERR_IO || e == ERR_DEADLINE || e == ERR_TLS || e == ERR_OPEN || e == ERR_BUSY || e == ERR_LOADING || e == ERR_UPSTREAM;
 }
 
 /* ---- another try ---- */
@@ -125,8 +125,8 @@ static void forget_try(struct gate_req *r)
     r->upstream_type = r->retry_after = r->body = STR_NONE;
     r->why = (struct wire_error){ .err = ERR_OK };
     r->taken_bytes = 0;
-    r->sent_us = r->first_us = r->asked_us = r->queue_us = 0;
-    r->call_step = CALL_ENGINE;
+    r->sent_us = r->first_us = r->asked_us = r->queue_us = r->seat_us = 0;
+    r->call_step = CALL_SEAT;
 }
 
 static void wait_for_it(struct gate_req *r, int64_t ms)
@@ -221,6 +221,11 @@ static void end_late(struct gate_req *r)
     gate_break(r, ERR_DEADLINE);
 }
 
+static bool is_due(const struct gate_req *r, int64_t now)
+{
+    return r->stage < STAGE_RECORD && ((r->deadline_us && r->deadline_us <= now) || (r->seat_until_us && r->seat_until_us <= now));
+}
+
 void gate_on_deadline(struct io_timer *t)
 {
     struct gate_loop *l = (struct gate_loop *)((char *)t - offsetof(struct gate_loop, deadline_timer));
@@ -228,12 +233,17 @@ void gate_on_deadline(struct io_timer *t)
     struct gate_req *r;
     l->deadline_us = 0;
     do {                                /* a step may end other calls: from the start after each */
-        for (r = l->requests; r && !(r->deadline_us && r->deadline_us <= now && r->stage < STAGE_RECORD); r = r->next)
+        for (r = l->requests; r && !is_due(r, now); r = r->next)
             ;
-        if (r)
+        if (r && r->seat_until_us && r->seat_until_us <= now)
+            gate_step(r);               /* its turn did not come in time: perhaps another model */
+        else if (r)
             end_late(r);
     } while (r);
-    for (r = l->requests; r; r = r->next)
+    for (r = l->requests; r; r = r->next) {
         if (r->deadline_us > now && r->stage < STAGE_RECORD)
             gate_deadline_set(l, r->deadline_us);
+        if (r->seat_until_us > now)
+            gate_deadline_set(l, r->seat_until_us);
+    }
 }

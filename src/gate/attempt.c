@@ -21,6 +21,47 @@ static enum err attempt_door(struct gate_req *r)
     return gate_breaker_ask(r);
 }
 
+/* A model that takes only so many calls at once: this one's turn. */
+static enum err attempt_seat(struct gate_req *r)
+{
+    const struct model *m = r->decision.model;
+    struct seats *s = r->view->seats[m - r->view->cfg->policy.models];
+    int64_t retry_s = 1, now = clock_mono_us(&r->loop->gate->opt.clock);
+    if (!s) {
+        r->call_step = CALL_ENGINE;
+        return ERR_OK;
+    }
+    r->seat_us = now;
+    enum err e = seat_take(s, &r->seat, &r->loop->seat_port, r->batch, now, &retry_s);
+    r->call_step = e == ERR_AGAIN ? CALL_SEAT_WAIT : CALL_ENGINE;
+    if (e == ERR_AGAIN) {
+        r->seat_until_us = now + m->queue_ms * 1000;
+        gate_deadline_set(r->loop, r->seat_until_us);
+    } else if (e == ERR_BUSY) {
+        r->retry_after = arena_printf(r->a, "%lld", (long long)retry_s);
+        return gate_fail(r, e, arena_printf(r->a, "model %.*s is busy with %lld calls, and %lld wait; try again in %lld s", STR_ARG(m->name), (long long)m->concurrency,
+                                            (long long)m->queue, (long long)retry_s));
+    }
+    return e;
+}
+
+static enum err attempt_seat_back(struct gate_req *r)
+{
+    const struct model *m = r->decision.model;
+    int64_t now = clock_mono_us(&r->loop->gate->opt.clock);
+    if (seat_waits(&r->seat) && now < r->seat_until_us)
+        return ERR_AGAIN;
+    r->seat_until_us = 0;
+    r->queue_us = now - r->seat_us;
+    if (!seat_waits(&r->seat)) {
+        r->call_step = CALL_ENGINE;
+        return ERR_OK;
+    }
+    seat_release(&r->seat, now);
+    r->retry_after = arena_printf(r->a, "%lld", (long long)(m->queue_ms / 1000 + 1));
+    return gate_fail(r, ERR_BUSY, arena_printf(r->a, "model %.*s had no room for this call within %lld ms", STR_ARG(m->name), (long long)m->queue_ms));
+}
+
 static void attempt_on_ready(struct fleet_waiter *w)
 {
     struct gate_req *r = w->ctx;
@@ -48,7 +89,7 @@ static enum err attempt_engine_back(struct gate_req *r)
     if (r->waiter.err != ERR_OK)
         return gate_fail(r, r->waiter.err, str_of(r->waiter.why));
     r->ready = r->waiter.ready;
-    r->queue_us = clock_mono_us(&r->loop->gate->opt.clock) - r->asked_us;
+    r->queue_us += clock_mono_us(&r->loop->gate->opt.clock) - r->asked_us;
     r->call_step = CALL_INTENT;
     return ERR_OK;
 }
@@ -100,10 +141,10 @@ static enum err attempt_send(struct gate_req *r)
 enum err gate_call(struct gate_req *r)
 {
     static enum err (*const steps[])(struct gate_req *) = {     /* in the order of enum call_step */
-        attempt_engine, attempt_engine_back, attempt_intent, attempt_intent_back, attempt_send };
+        attempt_seat, attempt_seat_back, attempt_engine, attempt_engine_back, attempt_intent, attempt_intent_back, attempt_send };
     if (r->again_us)
         return ERR_AGAIN;               /* not yet */
-    if (r->call_step == CALL_ENGINE) {
+    if (r->call_step == CALL_SEAT) {
         enum err e = attempt_door(r);
         if (e != ERR_OK)
             return e;
@@ -352,6 +393,8 @@ void gate_attempt_abort(struct gate_req *r)
         http_exchange_cancel(r->x);
     r->x = NULL;
     fleet_forget(&r->waiter);
+    seat_release(&r->seat, clock_mono_us(&r->loop->gate->opt.clock));
+    r->seat_until_us = 0;
     r->upstream_ended = true;
 }
 

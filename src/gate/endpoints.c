@@ -230,6 +230,15 @@ static void put_own_metrics(struct gate_loop *l, struct buf *b)
         fleet_look(cfg->engines[i], &f);
         (void)buf_printf(b, "hearth_engine_ready{gen_ai_request_model=\"%.*s\",state=\"%s\"} %d\n", STR_ARG(cfg->policy.models[i].name), f.state, strcmp(f.state, "ready") == 0);
     }
+    (void)buf_put(b, S("# HELP hearth_model_calls calls of a model with a limit, by whether they run or wait\n# TYPE hearth_model_calls gauge\n"));
+    for (size_t i = 0; i < cfg->policy.n_models; i++) {
+        int64_t running, waiting;
+        if (!l->view->seats[i])
+            continue;
+        seat_look(l->view->seats[i], &running, &waiting);
+        (void)buf_printf(b, "hearth_model_calls{gen_ai_request_model=\"%.*s\",state=\"running\"} %lld\nhearth_model_calls{gen_ai_request_model=\"%.*s\",state=\"waiting\"} %lld\n",
+                         STR_ARG(cfg->policy.models[i].name), (long long)running, STR_ARG(cfg->policy.models[i].name), (long long)waiting);
+    }
     (void)buf_put(b, S("# HELP hearth_build_info the version that runs\n# TYPE hearth_build_info gauge\nhearth_build_info{version=\"" HEARTH_VERSION "\"} 1\n"));
 }
 

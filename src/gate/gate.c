@@ -65,6 +65,13 @@ static void classify_deadline(struct gate_req *r)
     gate_deadline_set(r->loop, r->deadline_us);
 }
 
+static enum err classify_priority(struct gate_req *r)
+{
+    str p = http_get(http_req_head(r->http), S("x-hearth-priority"));
+    r->batch = p.n ? str_eq(p, S("batch")) : r->decision.task && r->decision.task->batch;
+    return !p.n || r->batch || str_eq(p, S("interactive")) ? ERR_OK : gate_fail(r, ERR_SYNTAX, S("x-hearth-priority must be interactive or batch"));
+}
+
 static enum err gate_classify(struct gate_req *r)
 {
     const struct http_head *h = http_req_head(r->http);
@@ -82,6 +89,8 @@ static enum err gate_classify(struct gate_req *r)
     gate_grant(r);
     if (e == ERR_OK)
         classify_deadline(r);
+    if (e == ERR_OK)
+        e = classify_priority(r);
     return e;
 }
 

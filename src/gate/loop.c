@@ -28,12 +28,18 @@ static struct gate_view *view_new(struct gate_loop *l, struct gate_config *c)
     v->by_provider = calloc(c->policy.n_providers + 1, sizeof(struct http_pool *));
     v->breakers = calloc(c->policy.n_providers + 1, sizeof *v->breakers);
     v->by_model = calloc(c->policy.n_models + 1, sizeof(struct http_pool *));
-    if (!v->by_provider || !v->by_model || !v->breakers) {
+    v->seats = calloc(c->policy.n_models + 1, sizeof(struct seats *));
+    if (!v->by_provider || !v->by_model || !v->breakers || !v->seats) {
+        free(v->seats);
         free(v->breakers);
         free(v->by_provider);
         free(v->by_model);
         free(v);
         return NULL;
+    }
+    for (size_t i = 0; i < c->policy.n_models; i++) {
+        const struct model *m = &c->policy.models[i];
+        v->seats[i] = m->concurrency > 0 ? seat_registry_find(l->gate->seats, m->name, m->concurrency, m->queue) : NULL;
     }
     gate_config_ref(c);
     v->loop = l;
@@ -45,6 +51,7 @@ static struct gate_view *view_new(struct gate_loop *l, struct gate_config *c)
 static void view_free(struct gate_view *v)
 {
     gate_config_unref(v->cfg);
+    free(v->seats);
     free(v->breakers);
     free(v->by_provider);
     free(v->by_model);
@@ -271,6 +278,8 @@ static void loop_on_wake(struct io_wake *w)
     loop_orders(l);
     ledger_collect(&l->ledger_port);
     fleet_collect(&l->fleet_port);
+    for (struct seat *t; (t = seat_collect(&l->seat_port));)
+        gate_step((struct gate_req *)((char *)t - offsetof(struct gate_req, seat)));
 }
 
 static void loop_wake(void *ctx) { io_wake_send(&((struct gate_loop *)ctx)->wake); }
@@ -380,6 +389,7 @@ static enum err loop_open(struct gate_loop *l, struct gate *g, int index, struct
     io_loop_on_turn(l->io, loop_on_turn, l);
     ledger_port_init(&l->ledger_port, loop_wake, l);
     fleet_port_init(&l->fleet_port, loop_wake, l);
+    seat_port_init(&l->seat_port, loop_wake, l);
     arena_init(&l->scratch, c->reply_max * 2 + ((size_t)1 << 20));
     if (!(l->view = view_new(l, c)))
         return ERR_MEMORY;
@@ -399,6 +409,11 @@ enum err gate_start(const struct gate_options *o, struct gate_config *c, struct 
     }
     g->opt = *o;
     g->loops = loops;
+    if (!(g->seats = seat_registry_new())) {
+        free(loops);
+        free(g);
+        return ERR_MEMORY;
+    }
     for (int i = 0; i < o->threads; i++)
         metrics_init(&loops[i].metrics);        /* all, before any loop may be asked for them */
     for (int i = 0; i < o->threads; i++) {
@@ -465,6 +480,7 @@ static void loop_free(struct gate_loop *l)
         gate_config_unref(l->next_config);
     ledger_port_destroy(&l->ledger_port);
     fleet_port_destroy(&l->fleet_port);
+    seat_port_destroy(&l->seat_port);
     arena_free(&l->scratch);
     metrics_free(&l->metrics);
     io_loop_free(l->io);
@@ -478,6 +494,7 @@ void gate_stop(struct gate *g)
         pthread_join(g->loops[i].thread, NULL);
         loop_free(&g->loops[i]);
     }
+    seat_registry_free(g->seats);
     free(g->loops);
     free(g);
 }

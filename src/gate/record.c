@@ -103,6 +103,7 @@ static void record_on_done(struct ledger_entry *e, enum err err, int64_t seq)
     e->err = err;
     e->seq = seq;
     r->in_ledger--;
+    r->end_back |= e == &r->entries->end;
     if (r->stage == STAGE_DONE && r->in_ledger == 0)
         gate_end(r);
     else
@@ -175,7 +176,7 @@ static void record_result(struct gate_req *r, struct ledger_row *row)
     if (!r->attempt)
         return;
     row->overhead_us = r->sent_us ? gate_overhead_us(r) : ROW_NULL_I;
-    row->queue_us = r->asked_us ? r->queue_us : ROW_NULL_I;
+    row->queue_us = r->asked_us || r->seat_us ? r->queue_us : ROW_NULL_I;
     row->first_us = r->first_us ? r->first_us - r->sent_us : ROW_NULL_I;
     row->model_served = said(r->reply.model);
     row->response_id = said(r->reply.id);
@@ -329,7 +330,7 @@ enum err gate_record(struct gate_req *r)
             record_submit_end(r);
     }
     const struct ledger_entry *end = &r->entries->end;
-    if (r->in_ledger && end->on_done && end->seq == 0 && end->err == ERR_OK)
+    if (end->on_done && !r->end_back)   /* another entry of this call may come back first */
         return ERR_AGAIN;
     if (end->on_done && end->err != ERR_OK) {        /* no answer without its record */
         log_warn("call_refused", LOG_C("call", r->id), LOG_C("why", err_text(ERR_STORE)));

@@ -9,6 +9,7 @@
 #include "gate/gate.h"
 #include "gate/metrics.h"
 #include "gate/speak.h"
+#include "gate/seat.h"
 #include "route/route.h"
 #include "wire/openai.h"
 #include "wire/sse.h"
@@ -19,6 +20,7 @@ struct gate_view {                      /* a configuration as one loop uses it: 
     struct http_pool **by_provider;     /* lazily opened */
     struct http_pool **by_model;        /* embedded */
     struct gate_breaker *breakers;      /* by provider */
+    struct seats **seats;               /* by model; NULL: it has no limit */
     int refs;                           /* the loop, and each running call */
     int closing;                        /* pools that have not closed yet */
     struct gate_view *next_dead;        /* nobody uses it: closed at the end of the turn */
@@ -34,6 +36,7 @@ struct gate_loop {
     struct io_timer flush_timer;        /* intents that no end has carried to the writer yet */
     struct ledger_port ledger_port;
     struct fleet_port fleet_port;
+    struct seat_port seat_port;
     struct gate_view *view;
     struct arena scratch;               /* for one event or one reply; reset by its user */
     struct rng rng;
@@ -58,10 +61,11 @@ struct gate {
     struct gate_options opt;
     struct gate_loop *loops;
     int n_loops;
+    struct seat_registry *seats;
 };
 
 enum stage { STAGE_READ, STAGE_CLASSIFY, STAGE_GUARD, STAGE_ROUTE, STAGE_CALL, STAGE_STREAM, STAGE_RECORD, STAGE_DONE };
-enum call_step { CALL_ENGINE, CALL_ENGINE_WAIT, CALL_INTENT, CALL_INTENT_WAIT, CALL_SEND, CALL_WAIT };
+enum call_step { CALL_SEAT, CALL_SEAT_WAIT, CALL_ENGINE, CALL_ENGINE_WAIT, CALL_INTENT, CALL_INTENT_WAIT, CALL_SEND, CALL_WAIT };
 
 enum { TRIES_MAX = 8 };
 
@@ -99,6 +103,9 @@ struct gate_req {
 
     /* CALL */
     enum call_step call_step;
+    struct seat seat;
+    bool batch;                         /* interactive calls go before it */
+    int64_t seat_until_us, seat_us;     /* how long it may wait for its turn; 0: it does not. When it began to */
     struct fleet_waiter waiter;
     const struct fleet_ready *ready;
     const struct upstream_side *up;
@@ -136,6 +143,7 @@ struct gate_req {
     int places;                         /* reserved in the ledger's queue and not used yet */
     int in_ledger;                      /* entries that have not come back */
     bool recorded, gone;
+    bool end_back;                      /* the end entry of this try is the ledger's no more: its seq and err may be read */
     int http_status;
     str body;                           /* the error body that the client gets */
     char client_text[160];

@@ -29,6 +29,7 @@ struct model {
     str chat_template;                  /* embedded: a family by name ("chatml"), or empty: the file's own */
     int64_t context, threads, slots;    /* embedded; 0: default */
     int64_t retries;                    /* tries after the first, here and at fallbacks together */
+    int64_t concurrency, queue, queue_ms;       /* calls at once, 0: no limit; how many may wait, and how long */
     const struct model *fallback;       /* asked when this one fails; NULL: none */
     double price_input, price_output;   /* dollars per million tokens; NAN: unknown */
 };
@@ -40,6 +41,7 @@ struct task {
     const struct model *reference, *candidate, *fixed;      /* fixed: `model:`; else reference and candidate */
     str prompt, graders;                                    /* recorded; used later */
     int64_t deadline_ms;                                    /* for the whole answer, tries and waits together; 0: none */
+    bool batch;                                             /* it can wait: interactive calls go before it */
     int64_t retries;                                        /* instead of the model's own; -1: not said */
 };
 

@@ -63,7 +63,9 @@ default: tiny
     def stop(self, signum=signal.SIGTERM):
         if self.server and self.server.poll() is None:
             self.server.send_signal(signum)
-            return self.server.wait(60)
+            code = self.server.wait(60)
+            assert code != 66, "a sanitizer spoke:\n" + (self.dir / "serve.log").read_text()[-6000:]
+            return code
 
     def close(self):
         self.stop()
