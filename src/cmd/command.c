@@ -38,7 +38,12 @@ const struct flag
     flag_per_day = { "per-day", 0, FLAG_REAL, AT(per_day), "DOLLARS", "what it may spend in a day" },
     flag_per_month = { "per-month", 0, FLAG_REAL, AT(per_month), "DOLLARS", "what it may spend in a month" },
     flag_expires = { "expires", 0, FLAG_TEXT, AT(expires), "DAY", "the day from which it opens nothing: 2027-01-31" },
-    flag_admin = { "admin", 0, FLAG_BOOL, AT(admin), NULL, "may read /metrics too" };
+    flag_admin = { "admin", 0, FLAG_BOOL, AT(admin), NULL, "may read /metrics too" },
+    flag_bodies = { "bodies", 'b', FLAG_BOOL, AT(bodies), NULL, "prompts and answers too, as far as they are kept" },
+    flag_yes = { "yes", 'y', FLAG_BOOL, AT(yes), NULL, "do not ask" },
+    flag_key = { "key", 'k', FLAG_TEXT, AT(key), "NAME", "only calls of this virtual key" },
+    flag_conversation = { "conversation", 0, FLAG_TEXT, AT(conversation), "ID", "only calls that named this conversation (x-hearth-conversation)" },
+    flag_call = { "call", 0, FLAG_TEXT, AT(call), "ID", "only this call" };
 
 int cmd_fail(int code, const char *hint, const char *fmt, ...)
 {

@@ -1,26 +1,12 @@
 /* `hearth log` and `hearth show`: the ledger, for people and for programs. */
-#include "cmd/app.h"
+#include "cmd/lookup.h"
+#include "cmd/said.h"
 #include "cmd/term.h"
 #include "core/json.h"
-#include "wire/sse.h"
 
 #include <math.h>
 #include <signal.h>
 #include <unistd.h>
-
-static int open_reader(struct cmd *c, struct app_config **k, struct ledger_reader **r)
-{
-    char why[256] = "";
-    int code = app_load(c, false, k);
-    if (code)
-        return code;
-    enum err e = ledger_reader_open((*k)->config->ledger.path.p, r, why);
-    if (e == ERR_OK)
-        return EXIT_DONE;
-    code = cmd_fail(EXIT_MISSING, e == ERR_NOTFOUND ? "It is made by the first: hearth serve, or hearth run \"…\"" : NULL, "%s", *why ? why : err_text(e));
-    app_unload(*k);
-    return code;
-}
 
 static str or_dash(str s) { return s.n ? s : S("-"); }
 
@@ -43,9 +29,6 @@ static void print_head(void)
     printf("%s%-8s  %-8s  %-9s  %-22s %-8s %-14s %6s %6s %9s %9s%s\n", term_out("1"), "TIME", "CALL", "OUTCOME", "MODEL", "ZONE", "TASK", "IN", "OUT", "FIRST", "TOTAL",
            term_out("0"));
 }
-
-/* The random end of a UUIDv7 tells calls of one minute apart; its beginning is the time. */
-static str short_id(str id) { return id.n == 36 ? (str){ id.p + 28, 8 } : id; }
 
 static void print_row(const struct ledger_seen *s)
 {
@@ -135,7 +118,7 @@ static int log_run(struct cmd *c)
                                .outcome = str_of(g->outcome), .limit = g->limit >= 0 ? g->limit : 20, .kinds = g->all ? ~0u : 0 };
     if (!ago(g->since, &f.since_us) || !ago(g->until, &f.until_us))
         return cmd_fail(EXIT_USAGE, "Write it as 90s, 15m, 12h or 7d.", "--since and --until take how long ago");
-    int code = open_reader(c, &k, &r);
+    int code = lookup_open(c, &k, &r);
     if (code)
         return code;
     if (ledger_read(r, &f, each_row, &l) != ERR_OK)
@@ -160,30 +143,6 @@ const struct command command_log = {
 
 /* ---- show ---- */
 
-struct showing { struct cmd *c; struct ledger_reader *r; str want; struct ledger_seen rows[8]; int n; struct arena *a; };
-
-static str keep(struct arena *a, str s) { return s.p ? arena_str(a, s) : s; }
-
-/* Rows of the wanted call, with their texts copied: they live only until the next row. */
-static bool collect(void *ctx, const struct ledger_seen *s)
-{
-    struct showing *w = ctx;
-    if (!str_ends(s->row.call_id, w->want) && !str_starts(s->row.call_id, w->want))
-        return true;
-    if (w->n && !str_eq(w->rows[0].row.call_id, s->row.call_id))
-        return true;
-    struct ledger_seen *to = &w->rows[w->n++];
-    *to = *s;
-    for (size_t i = 0; i < row_n_fields; i++) {
-        char *at = (char *)&to->row + row_fields[i].offset;
-        if (row_fields[i].type == 'T')
-            *(str *)at = keep(w->a, *(str *)at);
-        else if (row_fields[i].type == 'D' && *(const struct digest **)at)
-            *(const struct digest **)at = &to->digests[*(const struct digest **)at - s->digests];
-    }
-    return w->n < 8;
-}
-
 static void label(const char *name) { printf("  %s%-14s%s ", term_out("2"), name, term_out("0")); }
 
 static void show_text(const char *name, str v)
@@ -205,7 +164,7 @@ static void show_digest(const char *name, const struct digest *d)
     printf("%.*s\n", HEX_DIGEST, hex);
 }
 
-static void show_identity(struct showing *w, const struct digest *fingerprint)
+static void show_identity(struct lookup *w, const struct digest *fingerprint)
 {
     static const char *const keys[] = { "name", "architecture", "quantization", "tensor_types", "weights_sha256", "chat_template_sha256", "engine", "engine_version", "engine_commit", "context" };
     str text;
@@ -283,8 +242,9 @@ static void show_sampling(const struct ledger_row *r)
     puts(r->stream == 1 ? "streamed" : "not streamed");
 }
 
-static void show_request(struct arena *a, str body)
+static void show_request(struct arena *a, str dialect, str body)
 {
+    (void)dialect;
     json v;
     str text;
     if (json_parse(a, body, &JSON_DEFAULT_LIMITS, &v, NULL) != ERR_OK) {
@@ -302,43 +262,27 @@ static void show_request(struct arena *a, str body)
         term_text(stdout, text);
 }
 
-static bool show_choice(struct arena *a, str data, str member)
+/* What it said in any API; an error's body as it is. */
+static void show_response(struct arena *a, str dialect, str body)
 {
-    json v;
-    str text;
-    if (json_parse(a, data, &JSON_DEFAULT_LIMITS, &v, NULL) != ERR_OK)
-        return false;
-    json c = json_first(json_member(v, S("choices")));
-    if (json_text(a, json_member(json_member(c, member), S("content")), &text) == ERR_OK || json_text(a, json_member(c, S("text")), &text) == ERR_OK) {
-        term_text(stdout, text);
-        return true;
-    }
-    return false;
-}
-
-static void show_response(struct arena *a, str body)
-{
-    struct sse s;
-    struct sse_event ev;
-    if (show_choice(a, body, S("message"))) {
-        putchar('\n');
-        return;
-    }
-    if (!str_starts(body, S("data:")) && !str_starts(body, S("event:")) && !str_starts(body, S(":"))) {
+    struct said said;
+    if (said_read(a, dialect, body, &said) != ERR_OK) {
         term_text(stdout, body);
         putchar('\n');
         return;
     }
-    sse_init(&s, 16 << 20);
-    sse_feed(&s, body);
-    while (sse_next(&s, &ev) == ERR_OK)
-        if (ev.has_data)
-            (void)show_choice(a, ev.data, S("delta"));
-    sse_free(&s);
-    putchar('\n');
+    const struct { const char *what; str text; } parts[] = { { "thinking", said.thinking }, { NULL, said.text }, { "calls", said.tools } };
+    for (size_t i = 0; i < 3; i++) {
+        if (!parts[i].text.n)
+            continue;
+        if (parts[i].what)
+            printf("  %s%s:%s ", term_out("36"), parts[i].what, term_out("0"));
+        term_text(stdout, parts[i].text);
+        putchar('\n');
+    }
 }
 
-static void show_body(struct showing *w, const char *title, int64_t id, const struct digest *hash, void (*print)(struct arena *, str))
+static void show_body(struct lookup *w, const char *title, int64_t id, const struct digest *hash, void (*print)(struct arena *, str dialect, str))
 {
     bool truncated = false;
     str body;
@@ -347,14 +291,14 @@ static void show_body(struct showing *w, const char *title, int64_t id, const st
     printf("\n%s%s%s\n", term_out("1"), title, term_out("0"));
     enum err e = id == ROW_NULL_I ? ERR_NOTFOUND : ledger_read_body(w->r, w->a, id, &body, &truncated);
     if (e == ERR_OK)
-        print(w->a, body);
+        print(w->a, w->rows[0].row.dialect, body);
     else
         puts(e == ERR_FORBIDDEN ? "  sealed: the key file beside the ledger is needed" : "  not kept, or erased by now; its hash is in the row");
     if (truncated)
         puts("  (cut in the record: it was longer than ledger.body_max)");
 }
 
-static void show_call(struct showing *w)
+static void show_call(struct lookup *w)
 {
     const struct ledger_seen *s = &w->rows[0];
     const struct ledger_row *r = &s->row;
@@ -399,27 +343,18 @@ static void show_call(struct showing *w)
 static int show_run(struct cmd *c)
 {
     struct app_config *k;
-    struct showing w = { .c = c, .want = str_of(c->argv[0]), .a = &c->arena };
-    int code = open_reader(c, &k, &w.r);
+    struct ledger_reader *r;
+    struct lookup w;
+    int code = lookup_open(c, &k, &r);
     if (code)
         return code;
-    /* A whole id, or its beginning, by the index; the short end of one by looking through recent rows. */
-    struct ledger_filter f = { .kinds = 1u << ROW_INTENT | 1u << ROW_END, .limit = 100000 };
-    if (w.want.n >= 12)
-        f.call_id = w.want;
-    enum err e = w.want.n < 4 ? ERR_RANGE : ledger_read(w.r, &f, collect, &w);
-    if (e == ERR_RANGE)
-        code = cmd_fail(EXIT_USAGE, NULL, "an id has at least four characters");
-    else if (e != ERR_OK)
-        code = cmd_fail(EXIT_FAILED, "hearth verify says what is wrong with it.", "the ledger cannot be read");
-    else if (!w.n)
-        code = cmd_fail(EXIT_MISSING, "hearth log lists calls with their ids.", "there is no call %s", c->argv[0]);
-    else if (c->f.json)
+    code = lookup_call(c, r, c->argv[0], &w);
+    if (code == EXIT_DONE && c->f.json)
         for (int i = 0; i < w.n; i++)
             print_json(&w.rows[i]);
-    else
+    else if (code == EXIT_DONE)
         show_call(&w);
-    ledger_reader_close(w.r);
+    ledger_reader_close(r);
     app_unload(k);
     return code;
 }
@@ -441,7 +376,7 @@ static int verify_run(struct cmd *c)
     struct ledger_reader *r;
     struct ledger_verdict v;
     char hex[HEX_DIGEST];
-    int code = open_reader(c, &k, &r);
+    int code = lookup_open(c, &k, &r);
     if (code)
         return code;
     enum err e = ledger_verify(r, on_progress, (void *)(uintptr_t)"verifying", &v);
@@ -477,7 +412,7 @@ static int backup_run(struct cmd *c)
     struct app_config *k;
     struct ledger_reader *r;
     char why[256] = "";
-    int code = open_reader(c, &k, &r);
+    int code = lookup_open(c, &k, &r);
     if (code)
         return code;
     enum err e = ledger_backup(r, c->argv[0], on_progress, (void *)(uintptr_t)"copying", why);

@@ -8,6 +8,7 @@ static void endpoint_version(struct gate_loop *l, struct http_req *http, str res
 static void endpoint_health(struct gate_loop *l, struct http_req *http, str rest);
 static void endpoint_ready(struct gate_loop *l, struct http_req *http, str rest);
 static void endpoint_metrics(struct gate_loop *l, struct http_req *http, str rest);
+static void endpoint_erase(struct gate_loop *l, struct http_req *http, str rest);
 static void endpoint_root(struct gate_loop *l, struct http_req *http, str rest);
 
 static const struct endpoint {
@@ -16,7 +17,7 @@ static const struct endpoint {
     enum dialect dialect;
     enum op op;                         /* OP_NONE: answered by `serve` */
     void (*serve)(struct gate_loop *l, struct http_req *http, str rest);
-    enum { FOR_KEYS, FOR_ADMIN, FOR_ALL } who;  /* where keys are required */
+    enum { FOR_KEYS, FOR_ADMIN, FOR_ALL, FOR_OWNER } who;   /* where keys are required; the owner comes over the command socket */
 } endpoints[] = {
     { S("POST"), S("/v1/chat/completions"), false, DIALECT_OPENAI, OP_CHAT, NULL, FOR_KEYS },
     { S("POST"), S("/v1/completions"), false, DIALECT_OPENAI, OP_COMPLETION, NULL, FOR_KEYS },
@@ -37,6 +38,7 @@ static const struct endpoint {
     { S("GET"), S("/health"), false, DIALECT_OPENAI, OP_NONE, endpoint_health, FOR_ALL },
     { S("GET"), S("/ready"), false, DIALECT_OPENAI, OP_NONE, endpoint_ready, FOR_ALL },
     { S("GET"), S("/metrics"), false, DIALECT_OPENAI, OP_NONE, endpoint_metrics, FOR_ADMIN },
+    { S("POST"), S("/hearth/erase"), false, DIALECT_OPENAI, OP_NONE, endpoint_erase, FOR_OWNER },
     { S("GET"), S("/"), false, DIALECT_OPENAI, OP_NONE, endpoint_root, FOR_ALL },
 };
 
@@ -181,6 +183,29 @@ static void endpoint_health(struct gate_loop *l, struct http_req *http, str rest
                      arena_printf(http_req_arena(http), "{\"status\":\"%.*s\",\"version\":\"" HEARTH_VERSION "\",\"port\":%u}", STR_ARG(text), l->gate->opt.port));
 }
 
+/* {"call","key","conversation","task","before_us","token"}: 202, and the event with that token says when it is done (ledger/erase.c). */
+static void endpoint_erase(struct gate_loop *l, struct http_req *http, str rest)
+{
+    (void)rest;
+    struct arena *a = http_req_arena(http);
+    struct ledger_erase w = { .before_us = 0 };
+    str token = S("");
+    const struct { const char *name; str *to; } texts[] = { { "call", &w.call }, { "key", &w.key }, { "conversation", &w.conversation }, { "task", &w.task }, { "token", &token } };
+    json v;
+    bool good = json_parse(a, http_req_body(http), &JSON_DEFAULT_LIMITS, &v, NULL) == ERR_OK && json_type(v) == JSON_OBJECT;
+    for (size_t i = 0; good && i < sizeof texts / sizeof *texts; i++) {
+        json m = json_member(v, str_of(texts[i].name));
+        good = json_type(m) == JSON_NONE || json_text(a, m, texts[i].to) == ERR_OK;
+    }
+    if (good && json_type(json_member(v, S("before_us"))) != JSON_NONE)
+        good = json_i64(json_member(v, S("before_us")), &w.before_us) && w.before_us > 0;
+    enum err e = !good ? ERR_SYNTAX : l->gate->opt.ledger ? ledger_erase(l->gate->opt.ledger, &w, token) : ERR_STORE;
+    if (e == ERR_OK)
+        (void)http_reply(http, 202, S("application/json"), STR_NONE, S("{\"accepted\":true}"));
+    else
+        endpoint_error(http, e, e == ERR_RANGE ? S("name what is to be erased: call, key, conversation, task or before_us") : STR_NONE, STR_NONE);
+}
+
 /* Could it answer a call now? /health says that it lives, this that it is of use: a ledger that takes rows, and a model that has not failed. */
 static void endpoint_ready(struct gate_loop *l, struct http_req *http, str rest)
 {
@@ -292,8 +317,8 @@ void gate_on_request(void *ctx, struct http_req *http)
     const struct key *key = NULL;
     for (size_t i = 0; i < sizeof endpoints / sizeof endpoints[0]; i++) {
         const struct endpoint *e = &endpoints[i];
-        if (!endpoint_matches(e, h->path))
-            continue;
+        if (!endpoint_matches(e, h->path) || (e->who == FOR_OWNER && !http_req_via_unix(http)))
+            continue;                   /* what is the owner's is not there over TCP */
         other = e;
         if (!str_eq(e->method, method))
             continue;

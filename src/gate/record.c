@@ -33,6 +33,9 @@ static void record_request(struct gate_req *r, struct ledger_row *row)
         row->key_id = r->key->name;
     row->trace = http_get(h, S("traceparent"));
     row->conversation = http_get(h, S("x-hearth-conversation"));
+    row->parent_call = http_get(h, S("x-hearth-parent"));
+    if (!row->parent_call.n || row->parent_call.n > 64)
+        row->parent_call = STR_NONE;
     if (str_u64(http_get(h, S("x-stainless-retry-count")), &retry))
         row->client_retry = (int64_t)retry;
     if (!row->trace.n)

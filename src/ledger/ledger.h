@@ -72,7 +72,7 @@ struct ledger_entry {
     void (*on_done)(struct ledger_entry *e, enum err err, int64_t seq);
     void *ctx;
     struct ledger_entry *next_done;     /* from here on the ledger's own */
-    enum { NOTE_NONE, NOTE_MODEL, NOTE_CONFIG } note;
+    enum { NOTE_NONE, NOTE_MODEL, NOTE_CONFIG, NOTE_ERASE } note;
     struct digest note_key;
     str note_text;
     enum err err;
@@ -94,6 +94,12 @@ enum err ledger_note_config(struct ledger *l, const struct digest *hash, str tex
 /* An event row of the process itself ("start", "stop", "engine_crash"), `detail` a JSON object. */
 enum err ledger_note_event(struct ledger *l, const char *event, str detail);
 
+/* Erases prompts and answers, with their salts: what the rows still have of them are hashes that nothing can be checked against. The rows
+ * stay, and the chain with them; an event "bodies_erased" says by what, and how many. All that is given must hold; nothing given is
+ * ERR_RANGE. Done by the writer in its turn: `token` stands in the event's detail. */
+struct ledger_erase { str call, key, conversation, task; int64_t before_us; };
+enum err ledger_erase(struct ledger *l, const struct ledger_erase *what, str token);
+
 struct ledger_stats { uint64_t rows, batches, bytes_in, forced_checkpoints, failures; size_t waiting; };
 void ledger_stats(struct ledger *l, struct ledger_stats *out);
 
@@ -105,9 +111,9 @@ void ledger_reader_close(struct ledger_reader *r);
 
 struct ledger_filter {
     str call_id;                        /* a prefix will do */
-    str task, model, provider, zone, outcome;    /* empty: any */
+    str task, model, provider, zone, outcome, key, conversation;     /* empty: any */
     int64_t since_us, until_us;         /* 0: no bound */
-    int64_t after_seq;                  /* rows after this one (for following) */
+    int64_t after_seq;                  /* rows after this one, in order (for following); -1: all, in order */
     int64_t limit;                      /* newest first unless after_seq is set; 0: 50 */
     unsigned kinds;                     /* bit set of 1 << ROW_…; 0: ends, and intents without an end (cut) */
 };

@@ -80,7 +80,7 @@ void ledger_reader_close(struct ledger_reader *r)
 
 struct query {
     struct buf sql;
-    str texts[8];
+    str texts[10];
     int64_t ints[8];
     int n_texts, n_ints;
 };
@@ -119,6 +119,8 @@ static void build(struct query *q, struct arena *a, const struct ledger_filter *
     where_text(q, "model =", f->model);
     where_text(q, "provider =", f->provider);
     where_text(q, "zone =", f->zone);
+    where_text(q, "key_id =", f->key);
+    where_text(q, "conversation =", f->conversation);
     if (str_eq(f->outcome, S("cut")))   /* also what no end row tells of */
         (void)buf_put(&q->sql, S(" AND (outcome = 'cut' OR kind = 0)"));
     else

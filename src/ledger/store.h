@@ -59,4 +59,7 @@ struct ledger {
     bool has_key, outage;
 };
 
+/* erase.c: for the writer, inside of a batch: deletes and fills the entry's detail. */
+enum err erase_bodies(struct ledger *l, struct ledger_entry *e);
+
 #endif

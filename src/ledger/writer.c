@@ -177,7 +177,9 @@ static enum err write_entry(struct ledger *l, struct ledger_entry *e)
         err = take_body(l, e, &e->upstream, salt[0], &upstream, &e->row.upstream_hash, NULL);
     if (!err)
         err = take_body(l, e, &e->response, salt[1], &response, &e->row.response_hash, &e->row.response_body);
-    if (!err && e->note != NOTE_NONE)
+    if (!err && e->note == NOTE_ERASE)
+        err = erase_bodies(l, e);
+    else if (!err && e->note != NOTE_NONE)
         err = insert_note(l, e);
     if (!err)
         err = insert_row(l, &e->row);
@@ -528,7 +530,7 @@ static enum err open_file(struct ledger *l, char why[256])
             snprintf(why, 256, "the ledger %.100s cannot be written: %.100s", l->path, sqlite3_errmsg(l->db));
             e = ERR_STORE;
         }
-        (void)store_exec(l->db, "PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -1024");
+        (void)store_exec(l->db, "PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -1024; PRAGMA secure_delete = ON");
     }
     if (!e)
         e = store_migrate(l->db, l->path, why);
