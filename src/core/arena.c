@@ -135,6 +135,22 @@ str arena_str(struct arena *a, str s)
     return (str){ p, s.n };
 }
 
+str arena_cat(struct arena *a, const str *parts, size_t n)
+{
+    size_t sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += parts[i].n;
+    char *p = arena_alloc(a, sum, 1), *at = p;
+    if (!p)
+        return STR_NONE;
+    for (size_t i = 0; i < n; i++)
+        if (parts[i].n) {
+            memcpy(at, parts[i].p, parts[i].n);
+            at += parts[i].n;
+        }
+    return (str){ p, sum };
+}
+
 char *arena_cstr(struct arena *a, str s)
 {
     char *p = s.n < SIZE_MAX ? arena_alloc(a, s.n + 1, 1) : NULL;
@@ -149,8 +165,14 @@ char *arena_cstr(struct arena *a, str s)
 str arena_vprintf(struct arena *a, const char *fmt, va_list ap)
 {
     va_list again;
+    size_t room = a->at ? (size_t)(a->end - a->at) : 0;
     va_copy(again, ap);
-    int n = vsnprintf(NULL, 0, fmt, ap);
+    /* Mostly it fits behind what is there: then it was written once, and what follows only takes the place. */
+    int n = vsnprintf(a->at, room, fmt, ap);
+    if (n >= 0 && (size_t)n < room) {
+        va_end(again);
+        return (str){ arena_alloc(a, (size_t)n + 1, 1), (size_t)n };
+    }
     char *p = n < 0 ? NULL : arena_alloc(a, (size_t)n + 1, 1);
     if (p)
         vsnprintf(p, (size_t)n + 1, fmt, again);

@@ -37,6 +37,7 @@ void *arena_zeroed(struct arena *a, size_t size, size_t count, size_t align);   
 /* Copies; .p is NULL when there was no room (also for an empty `s`, whose copy is otherwise non-NULL). */
 str arena_str(struct arena *a, str s);
 char *arena_cstr(struct arena *a, str s);                                       /* NUL-terminated, for libraries */
+str arena_cat(struct arena *a, const str *parts, size_t n);                      /* one after the other; where printf would cost too much */
 str arena_printf(struct arena *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 str arena_vprintf(struct arena *a, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
 

@@ -126,8 +126,9 @@ static enum err attempt_send(struct gate_req *r)
     if (e != ERR_OK)
         return gate_fail(r, e, STR_NONE);
     str own = r->up->fields(r);
-    str fields = arena_printf(r->a, "Content-Type: application/json\r\nAccept: %s\r\nUser-Agent: hearth/" HEARTH_VERSION "\r\n%.*s",
-                              !r->call.stream ? "application/json" : r->up->lines ? "application/x-ndjson" : "text/event-stream", STR_ARG(own));
+    const str parts[] = { S("User-Agent: hearth/" HEARTH_VERSION "\r\nContent-Type: application/json\r\nAccept: "),
+                          !r->call.stream ? S("application/json") : r->up->lines ? S("application/x-ndjson") : S("text/event-stream"), S("\r\n"), own };
+    str fields = arena_cat(r->a, parts, sizeof parts / sizeof *parts);
     if (!own.p || !fields.p)
         return ERR_LIMIT;
     struct http_request rq = { .method = S("POST"), .fields = fields, .body = r->slices, .n_body = r->n_slices,

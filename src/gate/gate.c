@@ -153,7 +153,8 @@ void gate_step(struct gate_req *r)
 static void gate_client(struct gate_req *r)
 {
     str agent = http_get(http_req_head(r->http), S("user-agent"));
-    snprintf(r->client_text, sizeof r->client_text, "%.60s %.*s", http_req_peer(r->http), (int)(agent.n < 90 ? agent.n : 90), agent.p ? agent.p : "");
+    const str parts[] = { str_of(http_req_peer(r->http)), S(" "), str_slice(agent.p, agent.n < 90 ? agent.n : 90) };
+    r->client_text = arena_cat(r->a, parts, 3);
 }
 
 struct gate_req *gate_begin(struct gate_loop *l, struct http_req *http, enum dialect dialect, enum op op, const struct key *key)

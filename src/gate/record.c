@@ -28,7 +28,7 @@ static void record_request(struct gate_req *r, struct ledger_row *row)
     row->dialect = dialect_name(r->dialect);
     row->policy = &r->view->cfg->policy.hash;
     row->arm = S("primary");
-    row->client = str_of(r->client_text);
+    row->client = r->client_text;
     if (r->key)
         row->key_id = r->key->name;
     row->trace = http_get(h, S("traceparent"));
@@ -263,18 +263,21 @@ str gate_reply_fields(struct gate_req *r)
         retry = S("1");
     if (r->speech && r->speech->chat.n_dropped)
         dropped = chat_dropped(r->a, &r->speech->chat);
-    str first = arena_printf(r->a, "x-request-id: %s\r\nrequest-id: %s\r\nx-hearth-call: %s\r\n%s%.*s%s%s%.*s%s%s", r->id, r->id, r->id, retry.n ? "retry-after: " : "",
-                             (int)retry.n, retry.n ? retry.p : "", retry.n ? "\r\n" : "", dropped.n ? "x-hearth-dropped: " : "", (int)dropped.n,
-                             dropped.n ? dropped.p : "", dropped.n ? "\r\n" : "", end);
+    const str id = { r->id, UUID_TEXT - 1 }, line = S("\r\n"), none = S("");
+    const str ids[] = { S("x-request-id: "), id, S("\r\nrequest-id: "), id, S("\r\nx-hearth-call: "), id, line,
+                        retry.n ? S("retry-after: ") : none, retry, retry.n ? line : none, dropped.n ? S("x-hearth-dropped: ") : none, dropped, dropped.n ? line : none,
+                        str_of(end) };
+    str first = arena_cat(r->a, ids, sizeof ids / sizeof *ids);
     if (!r->sent_us || !r->decision.model || !first.p)
         return first;
-    char fingerprint[HEX_DIGEST + 1] = "unknown";
+    char fingerprint[HEX_DIGEST], overhead[24];
     if (r->ready)
         hex_encode(r->ready->fingerprint.b, sizeof r->ready->fingerprint.b, fingerprint);
-    fingerprint[r->ready ? HEX_DIGEST : 7] = '\0';
-    str route = r->decision.reason ? record_route(r) : S("");
-    str all = arena_printf(r->a, "%.*sx-hearth-model: %.*s\r\nx-hearth-route: %.*s\r\nx-hearth-fingerprint: %s\r\nx-hearth-overhead-us: %lld\r\n", STR_ARG(first),
-                           STR_ARG(r->decision.model->name), STR_ARG(route), fingerprint, (long long)gate_overhead_us(r));
+    int n = snprintf(overhead, sizeof overhead, "%lld", (long long)gate_overhead_us(r));
+    const str more[] = { first, S("x-hearth-model: "), r->decision.model->name, S("\r\nx-hearth-route: "), r->decision.reason ? record_route(r) : none,
+                         S("\r\nx-hearth-fingerprint: "), r->ready ? str_slice(fingerprint, HEX_DIGEST) : S("unknown"), S("\r\nx-hearth-overhead-us: "),
+                         str_slice(overhead, (size_t)n), line };
+    str all = arena_cat(r->a, more, sizeof more / sizeof *more);
     int64_t cost = r->call.stream ? ROW_NULL_I : record_cost(r);    /* of a stream it is known when its fields are long gone */
     if (all.p && cost != ROW_NULL_I)
         all = arena_printf(r->a, "%.*sx-hearth-cost: %lld.%06lld\r\n", STR_ARG(all), (long long)(cost / 1000000), (long long)(cost % 1000000));

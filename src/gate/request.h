@@ -146,7 +146,7 @@ struct gate_req {
     bool end_back;                      /* the end entry of this try is the ledger's no more: its seq and err may be read */
     int http_status;
     str body;                           /* the error body that the client gets */
-    char client_text[160];
+    str client_text;                    /* peer and user agent */
 
     int64_t begin_us, asked_us, queue_us, sent_us, first_us, wall_us;   /* asked: an engine for room; queue: how long that took */
 };

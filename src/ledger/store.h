@@ -57,6 +57,7 @@ struct ledger {
     struct arena arena;
     struct seal_key key;
     bool has_key, outage;
+    int level;                          /* of compression, for this batch */
 };
 
 /* erase.c: for the writer, inside of a batch: deletes and fills the entry's detail. */

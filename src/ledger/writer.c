@@ -11,7 +11,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { PROBE_MS = 500, RETENTION_EVERY_MS = 60000, ERASE_AT_ONCE = 500, ZSTD_LEVEL = 1 };
+enum { PROBE_MS = 500, RETENTION_EVERY_MS = 60000, ERASE_AT_ONCE = 500 };
+/* A batch of many means that calls come faster than they are written: then time counts, else space. Prompts and answers of 600 B to 12 KB shrink
+ * by 1.6 to 2.3 at level 1 and by 1.2 to 1.6 at level -3, for 3 µs of CPU a call less. */
+enum { BUSY_BATCH = 4, LEVEL_QUIET = 1, LEVEL_BUSY = -3 };
 
 
 void ledger_options_default(struct ledger_options *o, const char *path)
@@ -80,7 +83,7 @@ static enum err insert_body(struct ledger *l, const struct ledger_body *b, bool 
     buf_clear(&l->packed);
     if (buf_reserve(&l->packed, ZSTD_compressBound(l->joined.n)) != ERR_OK)
         return ERR_MEMORY;
-    size_t packed = ZSTD_compressCCtx(l->zstd, l->packed.p, l->packed.cap, l->joined.p ? l->joined.p : "", l->joined.n, ZSTD_LEVEL);
+    size_t packed = ZSTD_compressCCtx(l->zstd, l->packed.p, l->packed.cap, l->joined.p ? l->joined.p : "", l->joined.n, l->level);
     if (ZSTD_isError(packed))
         return ERR_MEMORY;
     str data = { l->packed.p, packed };
@@ -231,6 +234,10 @@ static enum err step(sqlite3_stmt *q)
 static enum err write_batch(struct ledger *l, struct queue_item *first)
 {
     enum err e = step(l->begin);
+    int n = 0;
+    for (struct queue_item *it = first; it && n <= BUSY_BATCH; it = it->next)
+        n++;
+    l->level = n > BUSY_BATCH ? LEVEL_BUSY : LEVEL_QUIET;
     /* After a failure the chain is read again: a COMMIT that failed may still have happened. */
     if (!e && l->outage)
         e = store_head(l->db, &l->seq, &l->head);
