@@ -29,7 +29,7 @@ class Routes(unittest.TestCase):
                                     f"  far: {{ api: openai, url: {at}/v1, zone: cloud }}",
                        "models": "  gpt: { provider: oai, id: gpt-x, price: { input: 2.5, output: 10 }, fallback: claude }\n  claude: { provider: ant, id: claude-x }\n"
                                  "  cloudy: { provider: far, id: c }",
-                       "tasks": "  quick: { model: gpt, deadline: 600ms, risk: low }"})
+                       "tasks": "  quick: { model: gpt, deadline: 300ms, risk: low }"})
         cls.w.config.write_text(cls.w.config.read_text().replace("default: tiny", "default: gpt") + ROUTES)
         cls.w.start()
         cls.sdk = openai.OpenAI(base_url=f"http://127.0.0.1:{cls.w.port}/v1", api_key="none", max_retries=0, timeout=30)
@@ -73,8 +73,8 @@ class Routes(unittest.TestCase):
             with self.assertRaises(openai.APIStatusError) as e:
                 list(self.sdk.chat.completions.create(model="task/quick", messages=[{"role": "user", "content": "slow"}], stream=stream))
             self.assertEqual(e.exception.status_code, 504)
-            self.assertIn("the deadline of task quick (600 ms) has passed", str(e.exception))
-            self.assertTrue(0.5 < time.monotonic() - begin < 3)
+            self.assertIn("the deadline of task quick (300 ms) has passed", str(e.exception))
+            self.assertTrue(0.25 < time.monotonic() - begin < 3)
         rows = [r for r in self.w.rows() if r.get("task") == "quick" and r.get("outcome") != "ok"]
         self.assertEqual(len([r for r in rows if r["kind"] == "end"]), 2)
         self.assertEqual(self.w.hearth("verify").returncode, 0)
