@@ -1,5 +1,7 @@
 /* Bringing the parts up in order, and down again. */
 #include "cmd/app.h"
+#include "cmd/config_prompts.h"
+#include "cmd/discover.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -94,7 +96,7 @@ int app_load(struct cmd *c, bool probe, struct app_config **out)
         return cmd_fail(EXIT_USAGE, "Write it as 127.0.0.1:8420; other addresses than loopback need a key first: hearth key add NAME.", "--listen cannot be \"%s\"", c->f.listen);
     }
     k->gate = (struct gate_config){ .policy = k->config->policy, .upstream = k->config->upstream, .reply_max = k->config->reply_max,
-                                    .keys = k->config->keys, .hosts = k->config->hosts.v, .n_hosts = k->config->hosts.n, .release = config_release };
+                                    .keys = k->config->keys, .prompts = k->config->prompts, .hosts = k->config->hosts.v, .n_hosts = k->config->hosts.n, .release = config_release };
     atomic_init(&k->gate.refs, 1);
     *out = k;
     return EXIT_DONE;
@@ -197,6 +199,27 @@ static int open_fleet(struct app *a, const struct config *c)
     return e == ERR_OK ? EXIT_DONE : cmd_fail(EXIT_FAILED, NULL, "the engines' keeper cannot start: %s", err_text(e));
 }
 
+/* What changed in the folder of prompts becomes new versions, by whoever holds the ledger. */
+static enum err import_prompts(struct app_config *k)
+{
+    struct config *c = k->config;
+    struct config_env env;
+    struct buf errors = { .max = 1 << 16 };
+    int added = 0;
+    if (!c->prompt_options.dir.n)
+        return ERR_OK;
+    enum err e = config_env_system(&k->arena, &env);
+    if (e == ERR_OK)
+        e = prompt_dir_import(&k->arena, &env, c->prompt_options.dir.p, c->prompt_options.file.p, &c->prompts, &errors, &added);
+    k->gate.prompts = c->prompts;
+    if (errors.n)
+        log_warn("prompts_not_imported", LOG_S("why", str_trim(buf_str(&errors))));
+    if (added)
+        log_info("prompts_imported", LOG_I("versions", added));
+    buf_free(&errors);
+    return e;
+}
+
 /* Every embedded model of the policy gets its engine (not started yet). Keeper's thread. */
 static enum err attach_engines(struct app *a, struct app_config *k)
 {
@@ -275,6 +298,8 @@ int app_start(struct app *a, struct app_config *k, bool listen, bool *busy)
         code = cmd_fail(EXIT_FAILED, NULL, "%s", err_text(ERR_MEMORY));
     if (code == EXIT_DONE)
         code = open_fleet(a, c);
+    if (code == EXIT_DONE && import_prompts(k) != ERR_OK)
+        code = cmd_fail(EXIT_FAILED, NULL, "the prompts of %s cannot be imported", c->prompt_options.dir.p);
     if (code == EXIT_DONE && attach_engines(a, k) != ERR_OK)
         code = cmd_fail(EXIT_FAILED, NULL, "the engines cannot be prepared");
     if (code == EXIT_DONE)
@@ -311,6 +336,7 @@ void app_reload(struct app *a, struct cmd *c)
         app_unload(k);
         return;
     }
+    (void)import_prompts(k);            /* said in the log; the registry is as it was */
     if (attach_engines(a, k) != ERR_OK) {
         log_error("config_kept", LOG_C("why", "its engines cannot be prepared"));
         app_unload(k);

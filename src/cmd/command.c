@@ -43,7 +43,8 @@ const struct flag
     flag_yes = { "yes", 'y', FLAG_BOOL, AT(yes), NULL, "do not ask" },
     flag_key = { "key", 'k', FLAG_TEXT, AT(key), "NAME", "only calls of this virtual key" },
     flag_conversation = { "conversation", 0, FLAG_TEXT, AT(conversation), "ID", "only calls that named this conversation (x-hearth-conversation)" },
-    flag_call = { "call", 0, FLAG_TEXT, AT(call), "ID", "only this call" };
+    flag_call = { "call", 0, FLAG_TEXT, AT(call), "ID", "only this call" },
+    flag_message = { "message", 'm', FLAG_TEXT, AT(message), "TEXT", "why: kept with the version or the label" };
 
 int cmd_fail(int code, const char *hint, const char *fmt, ...)
 {

@@ -2,6 +2,7 @@
 #include "cmd/config.h"
 
 #include "cmd/config_keys.h"
+#include "cmd/config_prompts.h"
 #include "cmd/config_routes.h"
 #include "cmd/discover.h"
 
@@ -70,6 +71,10 @@ static const struct option keys_options[] = {
     { "file", OPTION_PATH, C(keys_options.file), NULL, 0, 0, NULL, "the file of virtual keys; unset: keys.yaml beside the ledger" },
     { "required", OPTION_TRUTH, C(keys_options.required), NULL, 0, 0, NULL, "whether calls over TCP need a key; unset: as soon as there is one" },
     { "listen_open", OPTION_BOOL, C(keys_options.listen_open), "false", 0, 0, NULL, "serve an address that others can reach although no key is required: anybody there may use every model" },
+};
+static const struct option prompts_options[] = {
+    { "file", OPTION_PATH, C(prompt_options.file), NULL, 0, 0, NULL, "the registry: JSON lines that are only added to; unset: prompts.jsonl beside the ledger" },
+    { "dir", OPTION_PATH, C(prompt_options.dir), NULL, 0, 0, NULL, "a folder of NAME.md, NAME.txt or NAME.prompt: what changes there becomes a new version" },
 };
 static const struct option log_options[] = {
     { "level", OPTION_WORD, C(log_level), "info", 0, 0, level_words, "what is logged on standard error" },
@@ -153,7 +158,7 @@ struct loader {
 
 static const struct { const char *key; const struct option *table; size_t n; } sections[] = {
     { "ledger", ledger_options, COUNT(ledger_options) }, { "limits", limit_options, COUNT(limit_options) }, { "upstream", upstream_options, COUNT(upstream_options) },
-    { "engine", engine_options, COUNT(engine_options) }, { "keys", keys_options, COUNT(keys_options) }, { "log", log_options, COUNT(log_options) },
+    { "engine", engine_options, COUNT(engine_options) }, { "keys", keys_options, COUNT(keys_options) }, { "prompts", prompts_options, COUNT(prompts_options) }, { "log", log_options, COUNT(log_options) },
 };
 
 static const char *var(struct loader *l, const char *name)
@@ -435,15 +440,27 @@ static void check_whole(struct loader *l)
         yaml_complain(l->r.report, (struct yaml_place){ 0 }, "listen: %.*s is a path; an address and a port are served", STR_ARG(c->listen_text));
 }
 
-/* Keys, and whether this address may be served without. */
+static str beside_ledger(struct loader *l, const char *name)
+{
+    const char *path = l->c->ledger.path.p, *end = strrchr(path, '/');
+    return str_of(arena_cstr(l->r.a, arena_printf(l->r.a, "%.*s/%s", end ? (int)(end - path) : 1, end ? path : ".", name)));
+}
+
+static enum err load_prompts(struct loader *l, struct buf *errors)
+{
+    struct config *c = l->c;
+    if (!c->prompt_options.file.n)
+        c->prompt_options.file = beside_ledger(l, "prompts.jsonl");
+    return c->prompt_options.file.p ? prompt_file_load(l->r.a, l->r.env, c->prompt_options.file.p, errors, &c->prompts) : ERR_LIMIT;
+}
+
+/* Keys, and whether they are required. */
 static enum err load_keys(struct loader *l, struct buf *errors)
 {
     struct config *c = l->c;
     struct key_file f;
-    if (!c->keys_options.file.n) {
-        const char *end = strrchr(c->ledger.path.p, '/');
-        c->keys_options.file = str_of(arena_cstr(l->r.a, arena_printf(l->r.a, "%.*s/keys.yaml", end ? (int)(end - c->ledger.path.p) : 1, end ? c->ledger.path.p : ".")));
-    }
+    if (!c->keys_options.file.n)
+        c->keys_options.file = beside_ledger(l, "keys.yaml");
     enum err e = c->keys_options.file.p ? key_file_load(l->r.a, l->r.env, c->keys_options.file.p, errors, &f) : ERR_LIMIT;
     if (!e)
         e = key_file_list(l->r.a, &f, &c->policy, c->keys_options.file.p, errors, &c->keys);
@@ -521,7 +538,7 @@ static enum err canonical(struct loader *l)
 
 static enum err load_sections(struct loader *l, const struct yaml_node *root)
 {
-    static const char *const also[] = { "ledger", "limits", "upstream", "engine", "keys", "log", "guard", "providers", "models", "tasks", "models_dir", "default", "aliases", "auto", NULL };
+    static const char *const also[] = { "ledger", "limits", "upstream", "engine", "keys", "prompts", "log", "guard", "providers", "models", "tasks", "models_dir", "default", "aliases", "auto", NULL };
     struct config *c = l->c;
     c->limits = http_limits_default;
     c->upstream = http_client_limits_default;
@@ -570,6 +587,8 @@ enum err config_load_text(struct arena *a, str text, const char *path, const str
         check_whole(&l);
     if (!e && !report.n)
         e = load_keys(&l, errors);
+    if (!e && !report.n)
+        e = load_prompts(&l, errors);
     if (!e && report.n)
         e = ERR_SYNTAX;
     if (!e)
@@ -631,6 +650,8 @@ enum err config_document(struct buf *b)
     option_manual(b, "engine:", "Local engines, one process per model.", engine_options, COUNT(engine_options));
     option_manual(b, "keys:", "Who may call; without keys, everybody who reaches the address, which is why it is a loopback one.", keys_options, COUNT(keys_options));
     key_file_manual(b);
+    option_manual(b, "prompts:", "Versioned prompts (`hearth prompt`): clients name one by `x-hearth-prompt: NAME@LABEL` with `hearth_variables` in the body, or by OpenAI's `prompt` object.",
+                  prompts_options, COUNT(prompts_options));
     option_manual(b, "log:", "What the program says of itself; never a prompt, never a key.", log_options, COUNT(log_options));
     option_manual(b, "guard:", "Until personal data can be masked, the door to the cloud is shut or open.", guard_options, COUNT(guard_options));
     option_manual(b, "providers: NAME:", "Servers and the API they speak.", provider_options, COUNT(provider_options));

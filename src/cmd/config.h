@@ -19,6 +19,7 @@
 #include "http/server.h"
 #include "io/socket.h"
 #include "keys/keys.h"
+#include "prompt/prompt.h"
 #include "route/policy.h"
 
 #define CONFIG_BYTES  (1u << 20)        /* of the file */
@@ -60,6 +61,8 @@ struct config_engine {                  /* where the fleet finds and keeps its t
 
 struct option_list { str *v; size_t n; };
 
+struct config_prompts { str file, dir; };
+
 struct config_keys { str file; int required; bool listen_open; };      /* required: 1, 0; -1: as soon as there is a key */
 
 struct config {
@@ -77,6 +80,8 @@ struct config {
     struct config_engine engine;
     struct config_keys keys_options;
     struct key_list keys;
+    struct config_prompts prompt_options;
+    struct prompt_book prompts;
     struct option_list hosts;           /* besides the loopback's names */
     const str *models_dir;
     size_t n_models_dir;

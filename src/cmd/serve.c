@@ -2,20 +2,21 @@
 #include "cmd/app.h"
 #include "cmd/term.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { WATCH_MS = 1000, DRAIN_MS = 10000, RESTART_DRAIN_MS = 60000, ARGS_MAX = 64 };
+enum { WATCH_MS = 1000, DRAIN_MS = 10000, RESTART_DRAIN_MS = 60000, ARGS_MAX = 64, WATCHED = 4 };
 
 struct serve {
     struct app app;
     struct cmd *c;
     struct io_signal hup, term, interrupt, again;
     struct io_timer watch;
-    struct stat file[2];                /* the configuration's and the keys', when they were read or last looked at */
+    struct stat file[WATCHED];          /* of the configuration, keys, prompts, when they were read or last looked at */
     bool changing, restart;
     char args[8192];                    /* how this process was started: NUL after each */
     char *argv[ARGS_MAX + 1];
@@ -36,13 +37,32 @@ static void on_hup(struct io_signal *s, int signum)
 
 /* ---- the configuration's file ---- */
 
-/* One that is not there looks like nothing. */
-static void look_at_files(const struct serve *v, struct stat out[2])
+/* A folder as one thing: how many files, how much in them, when one of them was written last. */
+static struct stat look_at_folder(str dir)
 {
-    const str paths[2] = { v->app.cfg->config->path, v->app.cfg->config->keys_options.file };
-    for (int i = 0; i < 2; i++)
+    struct stat sum = { .st_ino = 0 }, st;
+    DIR *d = dir.n ? opendir(dir.p) : NULL;
+    for (struct dirent *f; d && (f = readdir(d));)
+        if (fstatat(dirfd(d), f->d_name, &st, 0) == 0 && S_ISREG(st.st_mode)) {
+            sum.st_ino++;
+            sum.st_size += st.st_size;
+            if (st.st_mtim.tv_sec > sum.st_mtim.tv_sec || (st.st_mtim.tv_sec == sum.st_mtim.tv_sec && st.st_mtim.tv_nsec > sum.st_mtim.tv_nsec))
+                sum.st_mtim = st.st_mtim;
+        }
+    if (d)
+        closedir(d);
+    return sum;
+}
+
+/* One that is not there looks like nothing. */
+static void look_at_files(const struct serve *v, struct stat out[WATCHED])
+{
+    const struct config *c = v->app.cfg->config;
+    const str paths[WATCHED - 1] = { c->path, c->keys_options.file, c->prompt_options.file };
+    for (int i = 0; i < WATCHED - 1; i++)
         if (!paths[i].n || stat(paths[i].p, &out[i]) != 0)
             out[i] = (struct stat){ .st_ino = 0 };
+    out[WATCHED - 1] = look_at_folder(c->prompt_options.dir);
 }
 
 static bool is_same_file(const struct stat *x, const struct stat *y)
@@ -54,9 +74,12 @@ static bool is_same_file(const struct stat *x, const struct stat *y)
 static void on_watch(struct io_timer *t)
 {
     struct serve *v = (struct serve *)((char *)t - offsetof(struct serve, watch));
-    struct stat now[2];
+    struct stat now[WATCHED];
+    bool changed = false;
     look_at_files(v, now);
-    if (!is_same_file(&now[0], &v->file[0]) || !is_same_file(&now[1], &v->file[1])) {
+    for (int i = 0; i < WATCHED; i++)
+        changed |= !is_same_file(&now[i], &v->file[i]);
+    if (changed) {
         memcpy(v->file, now, sizeof now);
         v->changing = true;
     } else if (v->changing) {

@@ -10,8 +10,8 @@ static str asked_model(const struct gate_req *r) { return r->call.model.n ? r->c
 static enum err openai_client_decode(struct gate_req *r)
 {
     if (r->op == OP_EMBEDDING)
-        return embed_decode(r->a, DIALECT_OPENAI, false, http_req_body(r->http), &r->call, &r->why);
-    return openai_decode(r->a, r->op, http_req_body(r->http), &r->call, &r->why);
+        return embed_decode(r->a, DIALECT_OPENAI, false, r->asked, &r->call, &r->why);
+    return openai_decode(r->a, r->op, r->asked, &r->call, &r->why);
 }
 
 static void openai_client_begin(struct gate_req *r)
@@ -36,7 +36,7 @@ static str openai_client_error_event(struct gate_req *r, enum err e, str message
 
 /* ---- OpenAI responses ---- */
 
-static enum err responses_client_decode(struct gate_req *r) { return responses_decode(r->a, http_req_body(r->http), &r->call, &r->why); }
+static enum err responses_client_decode(struct gate_req *r) { return responses_decode(r->a, r->asked, &r->call, &r->why); }
 
 static void responses_client_begin(struct gate_req *r)
 {
@@ -60,12 +60,12 @@ static str responses_client_error_event(struct gate_req *r, enum err e, str mess
 
 /* ---- Anthropic messages ---- */
 
-static enum err anthropic_client_decode(struct gate_req *r) { return anthropic_decode(r->a, r->op, http_req_body(r->http), &r->call, &r->why); }
+static enum err anthropic_client_decode(struct gate_req *r) { return anthropic_decode(r->a, r->op, r->asked, &r->call, &r->why); }
 
 static void anthropic_client_begin(struct gate_req *r)
 {
     /* The count is due before most upstreams know it: a guess of four bytes a token, corrected by message_delta. */
-    r->speech->writer.anthropic = (struct anthropic_writer){ .id = prefixed(r, "msg_"), .model = asked_model(r), .input_tokens = 1 + (int64_t)http_req_body(r->http).n / 4 };
+    r->speech->writer.anthropic = (struct anthropic_writer){ .id = prefixed(r, "msg_"), .model = asked_model(r), .input_tokens = 1 + (int64_t)r->asked.n / 4 };
 }
 
 static enum err anthropic_client_delta(struct gate_req *r, const struct delta *d)
@@ -112,8 +112,8 @@ static enum err ollama_client_decode(struct gate_req *r)
     str path = http_req_head(r->http)->path;
     bool generate = str_eq(path, S("/api/generate"));
     if (r->op == OP_EMBEDDING)
-        return embed_decode(r->a, DIALECT_OLLAMA, str_eq(path, S("/api/embeddings")), http_req_body(r->http), &r->call, &r->why);
-    enum err e = ollama_decode(r->a, r->op, generate, http_req_body(r->http), &r->call, &r->why);
+        return embed_decode(r->a, DIALECT_OLLAMA, str_eq(path, S("/api/embeddings")), r->asked, &r->call, &r->why);
+    enum err e = ollama_decode(r->a, r->op, generate, r->asked, &r->call, &r->why);
     r->op = e == ERR_OK ? r->call.op : r->op;
     return e;
 }

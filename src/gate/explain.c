@@ -68,6 +68,7 @@ void gate_explain(struct gate_req *r, enum err e)
     put(&o, "risk", d->reason ? risk_name(d->risk) : STR_NONE);
     put(&o, "data", d->reason ? data_name(d->data) : STR_NONE);
     put(&o, "candidates", d->candidates);
+    put(&o, "prompt", r->prompt ? arena_printf(r->a, "%.*s@%lld", STR_ARG(r->prompt->name), (long long)r->prompt->version) : STR_NONE);
     if (d->model)
         put_model(&o, r);
     put(&o, "refused", e == ERR_OK ? STR_NONE : r->why.message.n ? r->why.message : str_of(err_text(e)));

@@ -37,7 +37,8 @@ static enum err gate_read(struct gate_req *r)
      * and pages are turned away by their Origin (endpoints.c). */
     if (r->dialect != DIALECT_OLLAMA && !str_ieq(str_slice(type.p, type.n < 16 ? type.n : 16), S("application/json")))
         return gate_fail(r, ERR_SYNTAX, S("the Content-Type must be application/json"));
-    return r->client->decode(r);
+    enum err e = gate_prompt(r);
+    return e == ERR_OK ? r->client->decode(r) : e;
 }
 
 /* ---- CLASSIFY ---- */
@@ -46,7 +47,7 @@ static enum err gate_read(struct gate_req *r)
 static enum err classify_look(struct gate_req *r, struct features *out)
 {
     str path = http_req_head(r->http)->path;
-    size_t bytes = http_req_body(r->http).n;
+    size_t bytes = r->asked.n;
     struct chat chat;
     struct wire_error ignored = { .err = ERR_OK };
     if (r->op != OP_CHAT)
@@ -177,6 +178,7 @@ struct gate_req *gate_begin(struct gate_loop *l, struct http_req *http, enum dia
     r->dialect = dialect;
     r->client = client_side(dialect);
     r->key = key;
+    r->asked = http_req_body(http);
     r->begin_us = http_req_received_us(http);
     r->wall_us = clock_wall_us(&l->gate->opt.clock);
     uuid7(&l->rng, r->wall_us, r->id);

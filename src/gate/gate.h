@@ -12,6 +12,7 @@
 #include "http/server.h"
 #include "keys/keys.h"
 #include "ledger/ledger.h"
+#include "prompt/prompt.h"
 #include "route/policy.h"
 
 #include <stdatomic.h>
@@ -22,6 +23,7 @@ struct gate_config {
     struct policy policy;
     struct fleet_engine **engines;      /* one per policy.models: embedded models' engines, else NULL */
     struct key_list keys;
+    struct prompt_book prompts;
     const str *hosts;                   /* names that Host fields may have besides the loopback's */
     size_t n_hosts;
     struct http_client_limits upstream;

@@ -78,8 +78,13 @@ static void record_decision(struct gate_req *r, struct ledger_row *row)
     row->candidates = d->candidates;
     if (d->task) {
         row->task = d->task->name;
-        if (d->task->prompt.n)
+        if (d->task->prompt.n && !r->prompt)
             row->prompt_name = d->task->prompt;
+    }
+    if (r->prompt) {
+        row->prompt_name = r->prompt->name;
+        row->prompt_version = arena_printf(r->a, "%lld", (long long)r->prompt->version);
+        row->prompt_hash = &r->prompt->hash;
     }
     if (!d->model)
         return;
@@ -98,6 +103,12 @@ static void record_init(struct gate_req *r, struct ledger_entry *e, enum row_kin
     row_init(&e->row, kind);
     record_request(r, &e->row);
     record_decision(r, &e->row);
+    if (!r->prompt)
+        return;
+    r->entries->variables = r->variables;
+    r->entries->rendered = r->rendered;
+    e->variables = (struct ledger_body){ &r->entries->variables, r->variables.n ? 1 : 0 };
+    e->rendered = (struct ledger_body){ &r->entries->rendered, r->rendered.n ? 1 : 0 };
 }
 
 static void record_on_done(struct ledger_entry *e, enum err err, int64_t seq)

@@ -71,7 +71,7 @@ enum { TRIES_MAX = 8 };
 
 struct gate_entries {                   /* what the ledger is given of one try, with the slices that it refers to */
     struct ledger_entry intent, end;
-    str request, response;
+    str request, response, variables, rendered;
 };
 
 struct gate_breaker {                   /* of one provider, in one loop */
@@ -94,6 +94,10 @@ struct gate_req {
     enum err err;
     struct wire_error why;              /* text for the client; may be empty */
     bool stepping;                      /* gate_step() is on the stack */
+
+    str asked;                          /* the request's body, or what its prompt made of it */
+    const struct prompt *prompt;        /* of the registry; NULL: none was named */
+    str variables, rendered;            /* JSON: what it was filled with, and the messages that came of it */
 
     struct call call;
     struct decision decision;
@@ -155,6 +159,9 @@ struct gate_req {
 struct gate_req *gate_begin(struct gate_loop *l, struct http_req *http, enum dialect dialect, enum op op, const struct key *key);
 void gate_step(struct gate_req *r);
 enum err gate_fail(struct gate_req *r, enum err e, str message);         /* notes the text, returns e */
+
+/* prompted.c: a prompt of the registry becomes messages */
+enum err gate_prompt(struct gate_req *r);
 
 /* auth.c: who asks */
 enum err gate_who(struct gate_loop *l, const struct http_head *h, bool via_unix, const struct key **out);     /* ERR_AUTH; *out NULL: nobody in particular */

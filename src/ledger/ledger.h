@@ -67,6 +67,7 @@ struct ledger_entry {
     struct queue_item item;             /* first; item.bytes is set by ledger_submit() */
     struct ledger_row row;
     struct ledger_body request, upstream, response;      /* upstream: only hashed */
+    struct ledger_body variables, rendered;              /* of a prompt: only hashed */
     bool private;                       /* hashes keyed, bodies sealed */
     struct ledger_port *port;           /* NULL: nobody waits; the entry is freed by on_done from the writer's thread */
     void (*on_done)(struct ledger_entry *e, enum err err, int64_t seq);

@@ -51,7 +51,7 @@ enum row_kind { ROW_INTENT, ROW_END, ROW_SCORE, ROW_DECISION, ROW_EVENT };
     X(T, prompt_version,    "gen_ai.prompt.version",               "")                                                  \
     X(D, prompt_hash,       "",                                    "of the template")                                   \
     X(D, variables_hash,    "",                                    "salted")                                            \
-    X(D, rendered_hash,     "",                                    "of the exact bytes after the chat template; salted") \
+    X(D, rendered_hash,     "",                                    "of the messages that the prompt came to; salted") \
     X(D, input_ids_hash,    "",                                    "of the token ids; salted")                          \
     X(F, temperature,       "gen_ai.request.temperature",          "")                                                  \
     X(F, top_p,             "gen_ai.request.top_p",                "")                                                  \

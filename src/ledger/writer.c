@@ -170,14 +170,18 @@ static void clean_texts(struct ledger *l, struct ledger_row *row)
 static enum err write_entry(struct ledger *l, struct ledger_entry *e)
 {
     uint8_t salt[2][SALT] = { 0 };
-    struct digest request, upstream, response;
-    if (e->request.n || e->upstream.n || e->response.n)
+    struct digest request, upstream, response, variables, rendered;
+    if (e->request.n || e->upstream.n || e->response.n || e->variables.n || e->rendered.n)
         l->o.rng.fill(&l->o.rng, salt, sizeof salt);
     arena_reset(&l->arena);
     clean_texts(l, &e->row);
     enum err err = take_body(l, e, &e->request, salt[0], &request, &e->row.request_hash, &e->row.request_body);
     if (!err)
         err = take_body(l, e, &e->upstream, salt[0], &upstream, &e->row.upstream_hash, NULL);
+    if (!err)
+        err = take_body(l, e, &e->variables, salt[0], &variables, &e->row.variables_hash, NULL);
+    if (!err)
+        err = take_body(l, e, &e->rendered, salt[0], &rendered, &e->row.rendered_hash, NULL);
     if (!err)
         err = take_body(l, e, &e->response, salt[1], &response, &e->row.response_hash, &e->row.response_body);
     if (!err && e->note == NOTE_ERASE)
