@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -184,6 +185,17 @@ static int wind_down(struct serve *v)
     return fd >= 0 ? start_again(v, fd) : EXIT_DONE;
 }
 
+/* A connection is a descriptor: as many as the system allows this user, within reason. */
+static void raise_limit(void)
+{
+    struct rlimit r;
+    enum { ENOUGH = 65536 };
+    if (getrlimit(RLIMIT_NOFILE, &r) != 0 || r.rlim_cur >= ENOUGH)
+        return;
+    r.rlim_cur = r.rlim_max < ENOUGH ? r.rlim_max : ENOUGH;
+    (void)setrlimit(RLIMIT_NOFILE, &r);
+}
+
 static int serve_run(struct cmd *c)
 {
     struct serve v = { .c = c };
@@ -194,6 +206,7 @@ static int serve_run(struct cmd *c)
         return code;
     for (size_t i = 0; i < k->config->n_notes; i++)
         fprintf(stderr, "%snote:%s %s\n", term_err("33"), term_err("0"), k->config->notes[i].p);
+    raise_limit();
     code = app_start(&v.app, k, true, &busy);
     if (code == EXIT_DONE && watch_signals(&v) != ERR_OK)
         code = cmd_fail(EXIT_FAILED, NULL, "signals cannot be watched");

@@ -26,12 +26,14 @@ class Exec(unittest.TestCase):
     def test_three_sdks_through_a_running_hearth(self):
         self.w.start()
         r = self.run_exec("--", sys.executable, "-c", ASK)
-        self.assertEqual((r.returncode, r.stdout.split()), (0, ["4", "4", "4"]), r.stderr)
+        self.assertEqual(r.returncode, 0, r.stderr)
+        self.assertEqual([0 < int(n) <= 4 for n in r.stdout.split()], [True] * 3, "each got its few tokens")
         self.assertEqual(len(self.w.rows()), 3)
 
     def test_three_sdks_through_one_that_ends_with_the_program(self):
         r = self.run_exec(sys.executable, "-c", ASK)
-        self.assertEqual((r.returncode, r.stdout.split()), (0, ["4", "4", "4"]), r.stderr)
+        self.assertEqual(r.returncode, 0, r.stderr)
+        self.assertEqual([0 < int(n) <= 4 for n in r.stdout.split()], [True] * 3, "each got its few tokens")
         self.assertEqual(len(self.w.rows()), 3)
         self.assertEqual(self.w.hearth("verify").returncode, 0)
 
