@@ -54,7 +54,7 @@ static enum err load_default(struct option_reader *r, const struct yaml_node *n,
     else if (p->n_models == 1)
         p->default_to.model = &p->models[0];    /* there is nothing to choose from */
     p->default_model = p->default_to.model;
-    if (p->default_to.is_auto && !p->n_rules)
+    if (n && p->default_to.is_auto && !p->n_rules)
         yaml_complain(r->report, n->at, "default: auto needs rules under auto:");
     return e;
 }

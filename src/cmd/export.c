@@ -27,17 +27,14 @@ static void put_body(struct exporting *x, struct json_out *o, const char *name, 
         return;
     arena_init(&a, 1u << 30);
     json_put_key(o, str_of(name));
-    if (id == ROW_NULL_I || ledger_read_body(x->r, &a, id, &body, &cut) != ERR_OK) {
-        json_put_null(o);
-        x->missing++;
-    } else if (json_parse(&a, body, &JSON_DEFAULT_LIMITS, &v, NULL) == ERR_OK) {
+    bool kept = id != ROW_NULL_I && ledger_read_body(x->r, &a, id, &body, &cut) == ERR_OK && str_is_utf8(body);
+    if (kept && json_parse(&a, body, &JSON_DEFAULT_LIMITS, &v, NULL) == ERR_OK)
         json_put_raw(o, json_span(v));
-    } else if (str_is_utf8(body)) {
+    else if (kept)
         json_put_str(o, body);
-    } else {
+    else
         json_put_null(o);
-        x->missing++;
-    }
+    x->missing += !kept;
     arena_free(&a);
 }
 

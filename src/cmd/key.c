@@ -115,6 +115,8 @@ static int add(struct cmd *c, struct keyring *k, str name)
     char text[KEY_TEXT + 1];
     if (find(k, name))
         return cmd_fail(EXIT_USAGE, "Give it a new secret with  hearth key rotate NAME  or choose another name.", "there is a key %.*s already", STR_ARG(name));
+    if (!k->file.entries)
+        return cmd_fail(EXIT_FAILED, NULL, "%s", err_text(ERR_MEMORY));
     struct key_entry *e = &k->file.entries[k->file.n];
     *e = (struct key_entry){ .tasks = list_of(c, f->tasks), .models = list_of(c, f->models), .task = str_of(f->task ? f->task : ""), .expires = str_of(f->expires ? f->expires : ""),
                              .zone = ZONE_CLOUD, .admin = f->admin, .requests_per_minute = f->requests > 0 ? f->requests : 0, .tokens_per_minute = f->tokens > 0 ? f->tokens : 0,

@@ -78,7 +78,7 @@ static int label(struct cmd *c, struct shelf *s)
     if (!p)
         return EXIT_MISSING;
     str to = str_of(c->argv[2]);
-    if (!prompt_name_ok(to) || str_eq(to, S("latest")) || (to.p[0] >= '0' && to.p[0] <= '9'))
+    if (!to.n || !to.p || !prompt_name_ok(to) || str_eq(to, S("latest")) || (to.p[0] >= '0' && to.p[0] <= '9'))
         return cmd_fail(EXIT_USAGE, NULL, "a label is a name that begins with a letter, and not latest");
     clock_text(clock_wall_us(&clock_system), at);
     (void)prompt_write_label(&line, p->name, to, p->version, str_of(c->f.message ? c->f.message : ""), str_of(at));

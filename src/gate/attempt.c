@@ -58,7 +58,7 @@ static enum err attempt_seat_back(struct gate_req *r)
         return ERR_OK;
     }
     seat_release(&r->seat, now);
-    r->retry_after = arena_printf(r->a, "%lld", (long long)(m->queue_ms / 1000 + 1));
+    r->retry_after = arena_printf(r->a, "%lld", (long long)m->queue_ms / 1000 + 1);
     return gate_fail(r, ERR_BUSY, arena_printf(r->a, "model %.*s had no room for this call within %lld ms", STR_ARG(m->name), (long long)m->queue_ms));
 }
 

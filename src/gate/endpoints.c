@@ -16,30 +16,30 @@ static const struct endpoint {
     bool prefix;                        /* `path` ends with a slash and takes what follows */
     enum dialect dialect;
     enum op op;                         /* OP_NONE: answered by `serve` */
-    void (*serve)(struct gate_loop *l, struct http_req *http, str rest);
     enum { FOR_KEYS, FOR_ADMIN, FOR_ALL, FOR_OWNER } who;   /* where keys are required; the owner comes over the command socket */
+    void (*serve)(struct gate_loop *l, struct http_req *http, str rest);
 } endpoints[] = {
-    { S("POST"), S("/v1/chat/completions"), false, DIALECT_OPENAI, OP_CHAT, NULL, FOR_KEYS },
-    { S("POST"), S("/v1/completions"), false, DIALECT_OPENAI, OP_COMPLETION, NULL, FOR_KEYS },
-    { S("POST"), S("/v1/embeddings"), false, DIALECT_OPENAI, OP_EMBEDDING, NULL, FOR_KEYS },
-    { S("POST"), S("/v1/responses"), false, DIALECT_RESPONSES, OP_CHAT, NULL, FOR_KEYS },
-    { S("POST"), S("/v1/messages"), false, DIALECT_ANTHROPIC, OP_CHAT, NULL, FOR_KEYS },
-    { S("POST"), S("/v1/messages/count_tokens"), false, DIALECT_ANTHROPIC, OP_COUNT, NULL, FOR_KEYS },
-    { S("POST"), S("/api/chat"), false, DIALECT_OLLAMA, OP_CHAT, NULL, FOR_KEYS },
-    { S("POST"), S("/api/generate"), false, DIALECT_OLLAMA, OP_CHAT, NULL, FOR_KEYS },
-    { S("POST"), S("/api/embed"), false, DIALECT_OLLAMA, OP_EMBEDDING, NULL, FOR_KEYS },
-    { S("POST"), S("/api/embeddings"), false, DIALECT_OLLAMA, OP_EMBEDDING, NULL, FOR_KEYS },
-    { S("GET"), S("/api/tags"), false, DIALECT_OLLAMA, OP_NONE, endpoint_tags, FOR_KEYS },
-    { S("GET"), S("/api/ps"), false, DIALECT_OLLAMA, OP_NONE, endpoint_tags, FOR_KEYS },
-    { S("POST"), S("/api/show"), false, DIALECT_OLLAMA, OP_NONE, endpoint_show, FOR_KEYS },
-    { S("GET"), S("/api/version"), false, DIALECT_OLLAMA, OP_NONE, endpoint_version, FOR_ALL },
-    { S("GET"), S("/v1/models"), false, DIALECT_OPENAI, OP_NONE, endpoint_models, FOR_KEYS },
-    { S("GET"), S("/v1/models/"), true, DIALECT_OPENAI, OP_NONE, endpoint_models, FOR_KEYS },
-    { S("GET"), S("/health"), false, DIALECT_OPENAI, OP_NONE, endpoint_health, FOR_ALL },
-    { S("GET"), S("/ready"), false, DIALECT_OPENAI, OP_NONE, endpoint_ready, FOR_ALL },
-    { S("GET"), S("/metrics"), false, DIALECT_OPENAI, OP_NONE, endpoint_metrics, FOR_ADMIN },
-    { S("POST"), S("/hearth/erase"), false, DIALECT_OPENAI, OP_NONE, endpoint_erase, FOR_OWNER },
-    { S("GET"), S("/"), false, DIALECT_OPENAI, OP_NONE, endpoint_root, FOR_ALL },
+    { S("POST"), S("/v1/chat/completions"), false, DIALECT_OPENAI, OP_CHAT, FOR_KEYS, NULL },
+    { S("POST"), S("/v1/completions"), false, DIALECT_OPENAI, OP_COMPLETION, FOR_KEYS, NULL },
+    { S("POST"), S("/v1/embeddings"), false, DIALECT_OPENAI, OP_EMBEDDING, FOR_KEYS, NULL },
+    { S("POST"), S("/v1/responses"), false, DIALECT_RESPONSES, OP_CHAT, FOR_KEYS, NULL },
+    { S("POST"), S("/v1/messages"), false, DIALECT_ANTHROPIC, OP_CHAT, FOR_KEYS, NULL },
+    { S("POST"), S("/v1/messages/count_tokens"), false, DIALECT_ANTHROPIC, OP_COUNT, FOR_KEYS, NULL },
+    { S("POST"), S("/api/chat"), false, DIALECT_OLLAMA, OP_CHAT, FOR_KEYS, NULL },
+    { S("POST"), S("/api/generate"), false, DIALECT_OLLAMA, OP_CHAT, FOR_KEYS, NULL },
+    { S("POST"), S("/api/embed"), false, DIALECT_OLLAMA, OP_EMBEDDING, FOR_KEYS, NULL },
+    { S("POST"), S("/api/embeddings"), false, DIALECT_OLLAMA, OP_EMBEDDING, FOR_KEYS, NULL },
+    { S("GET"), S("/api/tags"), false, DIALECT_OLLAMA, OP_NONE, FOR_KEYS, endpoint_tags },
+    { S("GET"), S("/api/ps"), false, DIALECT_OLLAMA, OP_NONE, FOR_KEYS, endpoint_tags },
+    { S("POST"), S("/api/show"), false, DIALECT_OLLAMA, OP_NONE, FOR_KEYS, endpoint_show },
+    { S("GET"), S("/api/version"), false, DIALECT_OLLAMA, OP_NONE, FOR_ALL, endpoint_version },
+    { S("GET"), S("/v1/models"), false, DIALECT_OPENAI, OP_NONE, FOR_KEYS, endpoint_models },
+    { S("GET"), S("/v1/models/"), true, DIALECT_OPENAI, OP_NONE, FOR_KEYS, endpoint_models },
+    { S("GET"), S("/health"), false, DIALECT_OPENAI, OP_NONE, FOR_ALL, endpoint_health },
+    { S("GET"), S("/ready"), false, DIALECT_OPENAI, OP_NONE, FOR_ALL, endpoint_ready },
+    { S("GET"), S("/metrics"), false, DIALECT_OPENAI, OP_NONE, FOR_ADMIN, endpoint_metrics },
+    { S("POST"), S("/hearth/erase"), false, DIALECT_OPENAI, OP_NONE, FOR_OWNER, endpoint_erase },
+    { S("GET"), S("/"), false, DIALECT_OPENAI, OP_NONE, FOR_ALL, endpoint_root },
 };
 
 /* Which API somebody means who has no call yet: by the path, and for /v1/models by the version that Anthropic's clients always send. */

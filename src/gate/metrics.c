@@ -137,7 +137,7 @@ static void put_histogram(struct buf *b, const struct series *s, const struct to
 {
     uint64_t count = 0;
     double bound = s->first;
-    for (size_t i = 0; i <= METRIC_BUCKETS; i++, bound *= s->factor) {
+    for (size_t i = 0; i <= METRIC_BUCKETS; i++) {
         count += sum_at(t, s->offset + offsetof(struct metric_histogram, bucket) + i * sizeof(atomic_uint_least64_t));
         (void)buf_printf(b, "%s_bucket", s->name);
         put_labels(b, t, s->more);
@@ -145,6 +145,7 @@ static void put_histogram(struct buf *b, const struct series *s, const struct to
             (void)buf_printf(b, ",le=\"%.10g\"} %llu\n", bound, (unsigned long long)count);
         else
             (void)buf_printf(b, ",le=\"+Inf\"} %llu\n", (unsigned long long)count);
+        bound *= s->factor;
     }
     (void)buf_printf(b, "%s_sum", s->name);
     put_labels(b, t, s->more);

@@ -87,13 +87,13 @@ struct gate_req {
     struct http_req *http;
     struct arena *a;
     char id[UUID_TEXT];
+    bool stepping;                      /* gate_step() is on the stack */
     enum op op;
     enum dialect dialect;               /* the client's */
     const struct client_side *client;
     enum stage stage;
     enum err err;
     struct wire_error why;              /* text for the client; may be empty */
-    bool stepping;                      /* gate_step() is on the stack */
 
     str asked;                          /* the request's body, or what its prompt made of it */
     const struct prompt *prompt;        /* of the registry; NULL: none was named */
@@ -107,8 +107,9 @@ struct gate_req {
 
     /* CALL */
     enum call_step call_step;
-    struct seat seat;
     bool batch;                         /* interactive calls go before it */
+    bool probe;                         /* this try finds out whether an upstream is back */
+    struct seat seat;
     int64_t seat_until_us, seat_us;     /* how long it may wait for its turn; 0: it does not. When it began to */
     struct fleet_waiter waiter;
     const struct fleet_ready *ready;
@@ -121,7 +122,6 @@ struct gate_req {
     int attempt;                        /* which one this is, from 1; 0: none has an intent yet */
     const struct model *tried[TRIES_MAX];
     size_t n_tried;                     /* tries in all, also those that came to no intent */
-    bool probe;                         /* this try finds out whether an upstream is back */
     const struct model *first;          /* the model of the first try */
     int64_t retries;                    /* tries after it: the task's word, or that model's */
     struct speech *past;                /* of earlier tries */

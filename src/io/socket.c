@@ -127,7 +127,7 @@ enum err io_listen(const struct io_addr *a, int backlog, int *fd)
 bool io_inherit(int *fd)
 {
     uint64_t pid = 0;
-    struct sockaddr_storage at;
+    struct sockaddr_storage at = { .ss_family = 0 };
     socklen_t n = sizeof at;
     const char *fds = getenv("LISTEN_FDS"), *whose = getenv("LISTEN_PID");
     bool ours = fds && whose && strcmp(fds, "1") == 0 && str_u64(str_of(whose), &pid) && pid == (uint64_t)getpid() && getsockname(3, (struct sockaddr *)&at, &n) == 0;

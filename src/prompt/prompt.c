@@ -58,7 +58,7 @@ static const char *read_label(struct arena *a, json v, struct prompt_book *b, st
 {
     str label = text_of(a, v, "label");
     struct prompt_label *l = find_label(b, name, label);
-    if (!prompt_name_ok(label) || str_eq(label, S("latest")) || (label.p[0] >= '0' && label.p[0] <= '9'))
+    if (!label.p || !prompt_name_ok(label) || str_eq(label, S("latest")) || (label.p[0] >= '0' && label.p[0] <= '9'))
         return "a label is a name that begins with a letter, and not latest";
     if (!find_version(b, name, version))
         return "a label of a version that is not there";

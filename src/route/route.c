@@ -212,10 +212,12 @@ enum err route_choose(struct arena *a, const struct policy *p, struct decision *
             d->model = t->fixed;
             d->reason = "task-fixed";
         }
+        if (!d->model)                  /* classify() has found one, or there is nothing to choose */
+            return refuse(why, ERR_MODEL, S("no model was chosen"), S("model"));
         d->candidates = d->model->name;
         e = may_go(p, d, d->model);
     }
-    if (e == ERR_MODEL)
+    if (t && e == ERR_MODEL)
         return refuse(why, e, arena_printf(a, "task %.*s has no model", STR_ARG(t->name)), S("model"));
     return e ? refuse_zone(a, e, d->model, why) : ERR_OK;
 }

@@ -1,6 +1,8 @@
 /* wire/delta.c: the pieces of an answer put together again, for clients that want it whole. */
 #include "wire/delta.h"
 
+#include <assert.h>
+
 #include "core/arena.h"
 
 void answer_init(struct answer *w, struct arena *a, size_t max) { *w = (struct answer){ .a = a, .max = max }; }
@@ -37,11 +39,12 @@ static struct answer_block *block_new(struct answer *w, struct answer_choice *c,
         struct answer_block *more = arena_new(w->a, struct answer_block, cap);
         if (!more)
             return NULL;
-        if (c->n)
+        if (c->blocks)
             memcpy(more, c->blocks, c->n * sizeof *more);
         c->blocks = more;
         c->cap = cap;
     }
+    assert(c->blocks);                  /* there is room: it was full, or it was made above */
     struct answer_block *b = &c->blocks[c->n++];
     *b = (struct answer_block){ .kind = kind };
     buf_init(&b->text, w->max);

@@ -1,17 +1,51 @@
-"""Slow: clients that people use beside the official SDKs for Python: those for Node, LangChain's three packages, LiteLLM, and an older major of OpenAI's.
+"""Slow: clients that people use beside the official SDKs for Python: those for Node, LangChain's three packages, LiteLLM, Aider, and an older major of OpenAI's.
 Run by the Python of .deps/clients (tools/setup clients)."""
-import json, os, pathlib, subprocess, unittest
+import http.server, json, os, pathlib, subprocess, threading, unittest
 
 import litellm, openai
 from langchain_anthropic import ChatAnthropic
 from langchain_ollama import ChatOllama
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from fakes import Fake, TEXT, TOOLS
-from world import World
+from world import HEARTH, World
 
 os.environ["HEARTH_TEST_KEY"] = "sk-ant-test"
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 WANT = [[n, a] for _, n, a in TOOLS]
+EDIT = """calc.py
+```python
+<<<<<<< SEARCH
+def add(a, b):
+    return a - b
+=======
+def add(a, b):
+    return a + b
+>>>>>>> REPLACE
+```
+"""
+
+
+class Editor(http.server.BaseHTTPRequestHandler):
+    """A model that always proposes the same change, streamed in small pieces."""
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *a):
+        pass
+
+    def event(self, delta, finish=None):
+        data = b"data: " + json.dumps({"id": "u", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}).encode() + b"\n\n"
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for i in range(0, len(EDIT), 7):
+            self.event({"content": EDIT[i:i + 7]})
+        self.event({}, "stop")
+        self.wfile.write(b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n")
 
 
 class Clients(unittest.TestCase):
@@ -60,6 +94,22 @@ class Clients(unittest.TestCase):
                 ask = dict(model=model, api_base=base, api_key="none", messages=[{"role": "user", "content": "plain"}], num_retries=0)
                 self.assertEqual(litellm.completion(**ask).choices[0].message.content, TEXT)
                 self.assertEqual("".join(c.choices[0].delta.content or "" for c in litellm.completion(stream=True, **ask)), TEXT)
+
+    def test_aider_edits_a_file_through_hearth_exec(self):
+        up = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Editor)
+        threading.Thread(target=up.serve_forever, daemon=True).start()
+        w = World({"providers": f"  up: {{ api: openai, url: http://127.0.0.1:{up.server_address[1]}/v1, zone: machine }}", "models": "  coder: { provider: up, id: c }"})
+        self.addCleanup(w.close)
+        self.addCleanup(up.shutdown)
+        project = w.dir / "project"
+        project.mkdir()
+        (project / "calc.py").write_text("def add(a, b):\n    return a - b\n")
+        r = subprocess.run([HEARTH, "exec", "-c", str(w.config), "--model", "coder", "--", str(ROOT / ".deps/aider/bin/aider"), "--yes-always", "--no-check-update", "--no-analytics",
+                            "--no-show-model-warnings", "--no-git", "--edit-format", "diff", "--message", "add must add", "calc.py"],
+                           cwd=project, capture_output=True, text=True, timeout=180, env={**os.environ, "HOME": str(w.dir)})
+        self.assertEqual(r.returncode, 0, r.stdout[-2000:] + r.stderr[-2000:])
+        self.assertEqual((project / "calc.py").read_text(), "def add(a, b):\n    return a + b\n")
+        self.assertEqual([(x["model"], x["outcome"], x["dialect"]) for x in w.rows()], [("coder", "ok", "openai")])
 
     def test_the_sdk_of_openai_before_its_second_major(self):
         self.assertTrue(openai.__version__.startswith("1."))

@@ -1,7 +1,7 @@
 """A hearth in a folder of its own, on a free port, with the real starter model; and what its ledger says."""
 import http.client, json, os, pathlib, shutil, signal, socket, subprocess, sys, tempfile, time
 
-HEARTH = sys.argv[1]
+HEARTH = os.path.abspath(sys.argv[1])
 MODEL = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "hearth/models/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
