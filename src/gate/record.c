@@ -200,6 +200,8 @@ static void record_result(struct gate_req *r, struct ledger_row *row)
     row->output_tokens = known(r->reply.completion_tokens);
     row->cached_tokens = known(r->reply.cached_tokens);
     row->reasoning_tokens = known(r->reply.reasoning_tokens);
+    row->accepted_tokens = known(r->reply.accepted_tokens);
+    row->rejected_tokens = known(r->reply.rejected_tokens);
     row->cost_micros = record_cost(r);
 }
 

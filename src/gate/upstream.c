@@ -20,9 +20,18 @@ static str openai_up_target(const struct gate_req *r)
     return r->op == OP_COMPLETION ? S("/completions") : r->op == OP_EMBEDDING ? S("/embeddings") : r->op == OP_COUNT ? S("/count") : S("/chat/completions");
 }
 
+/* What an engine of ours is told of the call (infer/serve.h). The client's own bytes go to it as they are, and say nothing of these. */
+static str engine_fields(struct gate_req *r)
+{
+    return arena_printf(r->a, "X-Hearth-Caller: %.*s\r\n%s%s", STR_ARG(r->key ? r->key->name : S("-")), r->batch ? "X-Hearth-Priority: batch\r\n" : "",
+                        str_eq(http_get(http_req_head(r->http), S("x-hearth-deterministic")), S("true")) ? "X-Hearth-Deterministic: true\r\n" : "");
+}
+
 static str openai_up_fields(struct gate_req *r)
 {
     str key = r->decision.model->provider->key;
+    if (r->decision.model->provider->api == API_EMBEDDED)
+        return engine_fields(r);
     return key.n ? arena_printf(r->a, "Authorization: Bearer %.*s\r\n", STR_ARG(key)) : S("");
 }
 

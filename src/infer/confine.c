@@ -57,10 +57,11 @@ static bool confine_capabilities(void)
     return syscall(SYS_capset, &head, none) == 0;
 }
 
-static bool confine_limits(void)
+static bool confine_limits(uint64_t file_size)
 {
-    static const struct { int what; rlim_t most; } limits[] = {
-        { RLIMIT_CORE, 0 }, { RLIMIT_FSIZE, 64u << 20 /* standard error may be a log file */ }, { RLIMIT_NOFILE, 1024 }, { RLIMIT_MSGQUEUE, 0 } };
+    const rlim_t log_size = 64u << 20;  /* standard error may be a log file */
+    const struct { int what; rlim_t most; } limits[] = {
+        { RLIMIT_CORE, 0 }, { RLIMIT_FSIZE, file_size > log_size ? file_size : log_size }, { RLIMIT_NOFILE, 1024 }, { RLIMIT_MSGQUEUE, 0 } };
     bool ok = signal(SIGXFSZ, SIG_IGN) != SIG_ERR;
     for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
         struct rlimit l = { 0, 0 };
@@ -229,10 +230,10 @@ static bool confine_calls(bool paths)
 
 /* ---- all of it ---- */
 
-enum err confine_self(bool gpu, struct confinement *out)
+enum err confine_self(bool gpu, uint64_t file_size, struct confinement *out)
 {
     struct confinement c = { .asked = true };
-    c.limits = confine_limits();
+    c.limits = confine_limits(file_size);
     c.network = confine_network();
     c.no_new_privs = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
     c.capabilities = confine_capabilities();

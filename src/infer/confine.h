@@ -3,7 +3,7 @@
  * Code that parses a foreign model may be taken over by it. What it could reach then: no file by any path (Landlock with no rule;
  * where the kernel has none, seccomp refuses to open), no network (an empty network namespace, and seccomp refuses to make or connect
  * sockets), no other program or process (seccomp), no capability, no core dump. What stays are the descriptors that are open: the
- * model, the listening socket and its connections, standard error.
+ * model, adapters and the file of kept beginnings, the listening socket and its connections, standard error.
  *
  * A GPU build keeps its device nodes, and reading below /usr, /proc and /sys, which its driver loads things from.
  *
@@ -21,7 +21,8 @@ struct confinement {
 
 /* In the only thread of the process, before the model is read: what follows inherits it. What the kernel does not have is left
  * out and shows in *out. ERR_IO: not even no_new_privs and seccomp could be set, so the model should not be loaded. */
-enum err confine_self(bool gpu, struct confinement *out);
+/* file_size: the largest that an open file may become, in bytes; at least 64 MiB, for a log. */
+enum err confine_self(bool gpu, uint64_t file_size, struct confinement *out);
 void confine_json(struct json_out *o, const struct confinement *c);
 
 #endif

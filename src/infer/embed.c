@@ -142,7 +142,7 @@ static enum err read_input(struct serve *s, struct arena *a, json v, struct toke
         *why = (struct wire_error){ ERR_CONTEXT, STR_NONE, S("input") };
         return ERR_CONTEXT;
     }
-    *out = (struct token_list){ arena_new(a, int32_t, n), 0 };
+    *out = (struct token_list){ .p = arena_new(a, int32_t, n) };
     for (json t = json_first(v); out->p && json_type(t) != JSON_NONE; t = json_next(t)) {
         if (!json_i64(t, &id) || id < 0 || id >= engine_n_vocab(s->engine))
             return ERR_SYNTAX;
@@ -215,6 +215,10 @@ void serve_embed(struct serve *s, struct http_req *r)
         m->req = m->held = r;
         e = engine_submit(s->engine, &m->sj.job);
     }
+    if (e == ERR_BUSY) {
+        serve_answer_busy(s, r);
+        return;
+    }
     if (e != ERR_OK) {
         serve_answer_error(r, e, why.message, why.param);
         return;
@@ -262,6 +266,50 @@ void serve_tokenize(struct serve *s, struct http_req *r)
         serve_answer(r, 200, buf_str(&b));
     else
         serve_answer_error(r, e, why.message, why.param);
+    buf_free(&b);
+}
+
+static enum err put_pieces(const struct model *m, json tokens, struct buf *text)
+{
+    for (json t = json_first(tokens); json_type(t) != JSON_NONE; t = json_next(t)) {
+        int64_t id;
+        char piece[1024];
+        if (!json_i64(t, &id) || id < 0 || id >= llama_vocab_n_tokens(m->vocab))
+            return ERR_RANGE;
+        int32_t n = llama_token_to_piece(m->vocab, (int32_t)id, piece, sizeof piece, 0, true);
+        enum err e = buf_put(text, str_slice(piece, n > 0 ? (size_t)n : 0));
+        if (e != ERR_OK)
+            return e;
+    }
+    return ERR_OK;
+}
+
+void serve_detokenize(struct serve *s, struct http_req *r)
+{
+    struct arena *a = http_req_arena(r);
+    struct buf text = { .max = REPLY_MAX / 8 }, b = { .max = REPLY_MAX };
+    struct json_out o;
+    json v;
+    if (!s->known) {
+        serve_answer_error(r, ERR_LOADING, STR_NONE, STR_NONE);
+        return;
+    }
+    if (json_parse(a, http_req_body(r), &JSON_DEFAULT_LIMITS, &v, NULL) != ERR_OK || json_type(json_member(v, S("tokens"))) != JSON_ARRAY) {
+        serve_answer_error(r, ERR_SYNTAX, S("a JSON object with an array 'tokens' is expected"), S("tokens"));
+        return;
+    }
+    enum err e = put_pieces(engine_model(s->engine), json_member(v, S("tokens")), &text);
+    json_out_init(&o, &b);
+    json_open(&o, '{');
+    json_put_key(&o, S("content"));
+    json_put_str(&o, buf_str(&text));           /* bytes that are no characters become U+FFFD */
+    json_close(&o, '}');
+    e = e == ERR_OK ? o.err : e;
+    if (e == ERR_OK)
+        serve_answer(r, 200, buf_str(&b));
+    else
+        serve_answer_error(r, e, e == ERR_RANGE ? S("'tokens' must be ids of this model's tokens") : STR_NONE, S("tokens"));
+    buf_free(&text);
     buf_free(&b);
 }
 

@@ -23,14 +23,11 @@ static bool on_abort(void *ctx)
 
 static struct llama_context *make(struct embedder *e, const struct model *m, enum llama_pooling_type pooling)
 {
-    struct llama_context_params p = llama_context_default_params();
+    struct llama_context_params p = model_context_params(m);
     p.n_ctx = p.n_batch = p.n_ubatch = (uint32_t)embedder_max_tokens(m);
     p.n_seq_max = 1;
-    p.n_threads = p.n_threads_batch = m->threads;
     p.embeddings = true;
     p.pooling_type = pooling;
-    p.flash_attn_type = MODEL_FLASH_ATTN;
-    p.no_perf = true;
     p.abort_callback = on_abort;
     p.abort_callback_data = e;
     return llama_init_from_model(m->llama, p);

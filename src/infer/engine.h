@@ -3,15 +3,19 @@
  * The loop's thread turns requests into jobs (tokens, parameters) and back; the inference thread only decodes: no JSON, no
  * sockets. Jobs go in through a bounded queue, news come back through another and a wake-up of the loop.
  *
- * Each step is one llama_decode() over one batch: the next token of every running sequence first, then, in what room is
- * left, pieces of prompts in order of arrival. While others are running a piece is only as long as the last ones let us
- * expect to take STEP_TARGET_MS, so a long prompt does not stall streams.
+ *   job ─ waits ─ admitted: a sequence of the KV cache (kv.h) with what is known of its prompt ─ steps ─ ended
+ *            ▲                                    │
+ *            └── put off: an interactive call, or memory, needs its place; what it has stays in kv.h as long as there is room
  *
- * Memory is planned before the first call: the KV cache holds `slots` sequences of `context` tokens each (one unified buffer, since
- * libllama batches sequences of separate ones only while their numbers have no gap), so a job that got a slot can never run
- * out of it. A prompt longer than the context is refused before it comes here.
+ * Each step is one llama_decode() over one batch; what it holds and who is admitted next is decided in sched.h: answers that
+ * run first, then guesses of what comes next in them (draft.h), then pieces of prompts, so that a long prompt does not stall
+ * streams. All tokens of a step use the same LoRA adapter: calls with another one take turns by the step.
  *
- * Texts to be embedded take no slot: one of them is read between two steps, by a context of its own (embedder.h).
+ * Memory is planned before the first call: either every slot has room for a whole context, or (config.kv_tokens) all share one
+ * room, and a call that finds none is put off, not failed. A prompt longer than the context is refused before it comes here.
+ *
+ * Deterministic jobs run one after the other in a context of their own (lane.h), whatever else goes on. Texts to be embedded take no
+ * slot: one of them is read between two steps, by a context of its own (embedder.h).
  *
  * A job that is cancelled leaves its slot before the next step; a step in which every sequence is cancelled is aborted (on
  * the CPU within one operation). A job whose client does not read (paused, or ENGINE_AHEAD bytes not taken) is left out of
@@ -36,6 +40,13 @@ enum engine_state { ENGINE_LOADING, ENGINE_READY, ENGINE_FAILED };
 struct engine_job {
     struct queue_item item, news;       /* the engine's */
     struct token_list tokens;           /* by the caller, before engine_submit() */
+    size_t head;                        /* of those, the leading ones that came from the system's messages alone */
+    uint64_t caller;                    /* whose call it is: callers get equal shares, and reuse only what is theirs */
+    uint64_t shared;                    /* a name under which callers share the head; 0: they do not */
+    bool batch;                         /* interactive calls go before it */
+    bool deterministic;                 /* the same bytes whatever else runs */
+    bool no_draft;                      /* one token at a time */
+    int adapter;                        /* number of a LoRA adapter of the model, from 1; 0: none */
     int32_t max_tokens;
     struct sampling sampling;
     const str *stops;
@@ -52,6 +63,9 @@ struct engine_job {
     enum err err;
     const char *finish;                 /* "stop" or "length" */
     int64_t made;                       /* tokens sampled, the one that ends generation included */
+    int64_t reused;                     /* tokens of the prompt that were there already */
+    int64_t drafted, accepted;             /* tokens that were drafted, and those that were kept */
+    int64_t preempted;                    /* times */
 };
 
 struct engine;
@@ -74,8 +88,14 @@ struct engine_job *engine_news_next(struct queue_item **list);
  * beginning of a stop string. */
 enum err engine_take(struct engine *e, struct engine_job *j, struct buf *into, struct buf *probs, bool *done);
 
-/* step_ms: age of the step that runs now, 0: none. */
-struct engine_load { int busy, waiting; int64_t step_ms; uint64_t steps, tokens; };
+struct engine_load {
+    int busy, waiting;
+    int64_t step_ms;                    /* age of the step that runs now, 0: none */
+    int64_t wait_ms;                    /* until all that is here now will have been done, as far as one can tell */
+    uint64_t steps, tokens;
+    uint64_t read, reused, drafted, accepted, preempted;     /* tokens of prompts; of guesses; times */
+    size_t kept, kept_bytes;            /* entries of kv.h, and the states in memory */
+};
 struct engine_load engine_load_now(const struct engine *e);
 /* Cancels everything and waits for the inference thread to end: the news that are there afterwards are all there will be. */
 void engine_close(struct engine *e);

@@ -92,9 +92,14 @@ static enum err take_probs(struct serve *s, struct choice *c, struct buf *out)
 
 static struct openai_usage usage_of(const struct generation *g)
 {
-    struct openai_usage u = { .prompt = (int64_t)g->choices[0].sj.job.tokens.n };
-    for (size_t i = 0; i < g->n; i++)
-        u.completion += g->choices[i].sj.job.made;
+    const struct engine_job *first = &g->choices[0].sj.job;
+    struct openai_usage u = { .prompt = (int64_t)first->tokens.n, .cached = first->reused };
+    for (size_t i = 0; i < g->n; i++) {
+        const struct engine_job *j = &g->choices[i].sj.job;
+        u.completion += j->made;
+        u.accepted += j->accepted;
+        u.rejected += j->drafted - j->accepted;
+    }
     return u;
 }
 
@@ -237,7 +242,24 @@ static enum err read_tokens(struct serve *s, struct arena *a, const struct call 
     return e;
 }
 
-static enum err make_choices(struct arena *a, struct generation *g, const struct call *c, const struct sampling *p, const struct token_list *tokens)
+/* Who asks, and what the engine may do for it: hearth says so in fields of the head (serve.h). */
+static enum err read_terms(struct serve *s, const struct http_head *h, const struct call *c, struct engine_job *j, struct wire_error *why)
+{
+    str share = http_get(h, S("x-hearth-share"));
+    json deterministic = json_member(c->root, S("deterministic"));
+    j->caller = serve_name_hash(http_get(h, S("x-hearth-caller")));
+    j->shared = share.n ? serve_name_hash(share) | 1 : 0;
+    j->batch = str_eq(http_get(h, S("x-hearth-priority")), S("batch"));
+    j->deterministic = str_eq(http_get(h, S("x-hearth-deterministic")), S("true"));
+    j->no_draft = str_eq(http_get(h, S("x-hearth-draft")), S("off"));
+    j->adapter = model_adapter(engine_model(s->engine), c->model);
+    if (json_type(deterministic) == JSON_NONE || json_type(deterministic) == JSON_NULL || json_bool(deterministic, &j->deterministic))
+        return ERR_OK;
+    *why = (struct wire_error){ ERR_SYNTAX, S("'deterministic' must be true or false"), S("deterministic") };
+    return ERR_SYNTAX;
+}
+
+static enum err make_choices(struct arena *a, struct generation *g, const struct call *c, const struct engine_job *terms, const struct sampling *p, const struct token_list *tokens)
 {
     g->n = (size_t)p->choices;
     g->choices = arena_new(a, struct choice, g->n);
@@ -246,6 +268,7 @@ static enum err make_choices(struct arena *a, struct generation *g, const struct
     for (size_t i = 0; i < g->n; i++) {
         struct choice *k = &g->choices[i];
         struct engine_job *j = &k->sj.job;
+        *j = *terms;
         k->sj.on_news = on_news;
         k->sj.on_gone = on_gone;
         k->sj.on_drain = on_drain;
@@ -254,6 +277,7 @@ static enum err make_choices(struct arena *a, struct generation *g, const struct
         buf_init(&k->text, REPLY_MAX);
         buf_init(&k->probs, REPLY_MAX);
         j->tokens = *tokens;
+        j->head = tokens->head;
         j->sampling = *p;
         j->sampling.seed += (uint32_t)i;        /* of one seed, different answers, and the same ones again */
         j->max_tokens = p->max_tokens == PARAM_UNSET ? 0 : p->max_tokens > INT32_MAX ? INT32_MAX : (int32_t)p->max_tokens;
@@ -267,6 +291,7 @@ static enum err read_generation(struct serve *s, struct http_req *r, enum op op,
 {
     struct arena *a = http_req_arena(r);
     struct call *c = arena_new(a, struct call, 1);
+    struct engine_job terms = { .head = 0 };
     struct sampling sampling;
     struct token_list tokens;
     char id[UUID_TEXT];
@@ -274,11 +299,13 @@ static enum err read_generation(struct serve *s, struct http_req *r, enum op op,
         return ERR_LIMIT;
     enum err e = openai_decode(a, op, http_req_body(r), c, why);
     if (e == ERR_OK)
+        e = read_terms(s, http_req_head(r), c, &terms, why);
+    if (e == ERR_OK)
         e = sampling_read(a, c, engine_n_vocab(s->engine), &s->rng, &sampling, why);
     if (e == ERR_OK)
         e = read_tokens(s, a, c, &tokens, why);
     if (e == ERR_OK)
-        e = make_choices(a, g, c, &sampling, &tokens);
+        e = make_choices(a, g, c, &terms, &sampling, &tokens);
     if (e != ERR_OK)
         return e;
     g->stream = c->stream;
@@ -326,6 +353,8 @@ void serve_generate(struct serve *s, struct http_req *r, enum op op)
         else
             g->req = NULL;
     }
-    if (e != ERR_OK)
+    if (e == ERR_BUSY)
+        serve_answer_busy(s, r);
+    else if (e != ERR_OK)
         serve_answer_error(r, e, why.message, why.param);
 }

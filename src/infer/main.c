@@ -17,8 +17,10 @@ enum { EXIT_USAGE = 2, EXIT_MODEL = 3 };
 
 struct options {
     const char *model, *socket, *name, *family;
-    int64_t model_fd, socket_fd, context, threads, slots, batch;
-    bool no_confine;
+    int64_t model_fd, socket_fd, context, threads, slots, batch, kv_tokens, kv_memory, spill_fd, spill_limit;
+    bool no_draft, no_confine;
+    struct adapter_config adapters[MODEL_MAX_ADAPTERS];
+    int n_adapters;
     enum log_level level;
 };
 
@@ -33,13 +35,19 @@ static const struct option_row { const char *name, *arg, *help; int64_t least, m
     { "threads",    "N",      "threads that compute (default: the cores this process may use)", 1, MODEL_MAX_THREADS },
     { "slots",      "N",      "calls that run at the same time (default: 4)", 1, MODEL_MAX_SLOTS },
     { "batch",      "N",      "tokens of one step, at most (default: 512)", 1, MODEL_MAX_BATCH },
+    { "kv-tokens",  "N",      "tokens of all calls together (default: slots times context); with less, calls share and may be put off", 16, INT32_MAX },
+    { "kv-memory",  "MIB",    "memory for what ended calls leave for those that begin alike (default: 256)", 0, 1 << 20 },
+    { "adapter",    "NAME=FILE", "a LoRA adapter that calls may name; can be given again. NAME=fd:N: a descriptor that is open already", 0, 0 },
+    { "spill-fd",   "N",      "an open file that keeps named beginnings for the next start", 0, 1 << 20 },
+    { "spill-limit", "MIB",   "… and may grow to this (default: 512)", 1, 1 << 20 },
+    { "no-draft",   NULL,     "one token at a time: do not guess what is copied from the prompt", 0, 0 },
     { "template",   "FAMILY", "the chat template, when the file has none that libllama knows; 'list' shows the names", 0, 0 },
     { "log-level",  "LEVEL",  "debug, info, warn, error or off (default: info)", 0, 0 },
     { "no-confine", NULL,     "do not give up files, network and privileges (to debug)", 0, 0 },
     { "help",       NULL,     "this text", 0, 0 },
     { "version",    NULL,     "the version of the engine and of libllama", 0, 0 },
 };
-enum { O_MODEL, O_MODEL_FD, O_SOCKET, O_SOCKET_FD, O_NAME, O_CONTEXT, O_THREADS, O_SLOTS, O_BATCH, O_TEMPLATE, O_LOG, O_NO_CONFINE, O_HELP, O_VERSION, O_COUNT };
+enum { O_MODEL, O_MODEL_FD, O_SOCKET, O_SOCKET_FD, O_NAME, O_CONTEXT, O_THREADS, O_SLOTS, O_BATCH, O_KV_TOKENS, O_KV_MEMORY, O_ADAPTER, O_SPILL_FD, O_SPILL_LIMIT, O_NO_DRAFT, O_TEMPLATE, O_LOG, O_NO_CONFINE, O_HELP, O_VERSION, O_COUNT };
 _Static_assert(sizeof rows / sizeof rows[0] == O_COUNT, "a row for every option");
 
 static void help(void)
@@ -51,7 +59,7 @@ static void help(void)
     for (size_t i = 0; i < O_COUNT; i++) {
         char left[40];
         snprintf(left, sizeof left, "--%s%s%s", rows[i].name, rows[i].arg ? " " : "", rows[i].arg ? rows[i].arg : "");
-        printf("  %-20s %s\n", left, rows[i].help);
+        printf("  %-21s %s\n", left, rows[i].help);
     }
     puts("\nExit status: 0 ended by SIGTERM, 1 failed, 2 usage, 3 the model cannot be loaded (the last line on stderr says why).");
 }
@@ -62,6 +70,12 @@ static int usage(const char *what, const char *which)
     return EXIT_USAGE;
 }
 
+static int fail(int status, const char *what, const char *which)
+{
+    fprintf(stderr, "error: %s: %s: %s\n", which, what, strerror(errno));
+    return status;
+}
+
 static void list_templates(void)
 {
     const char *names[128];
@@ -70,11 +84,33 @@ static void list_templates(void)
         puts(names[i]);
 }
 
+/* NAME=FILE or NAME=fd:N. -1: go on. */
+static int add_adapter(struct options *o, const char *value)
+{
+    static char names[MODEL_MAX_ADAPTERS][65];
+    str name, file;
+    uint64_t number;
+    int n = o->n_adapters;
+    if (!str_cut(str_of(value), '=', &name, &file) || !name.n || name.n >= sizeof names[0] || !file.n)
+        return usage("--adapter is NAME=FILE (a name of at most 64 bytes), not ", value);
+    if (n == MODEL_MAX_ADAPTERS)
+        return usage("too many adapters: ", value);
+    bool is_fd = str_starts(file, S("fd:")) && str_u64(str_skip(file, 3), &number) && number <= 1 << 20;
+    int fd = is_fd ? (int)number : open(file.p, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    FILE *f = fd < 0 ? NULL : model_open(fd);
+    if (!f)
+        return fail(EXIT_MODEL, "the adapter cannot be opened", value);
+    snprintf(names[n], sizeof names[n], "%.*s", STR_ARG(name));
+    o->adapters[o->n_adapters++] = (struct adapter_config){ names[n], f };
+    return -1;
+}
+
 /* -1: go on. Else the exit status. */
 static int set_option(struct options *o, int which, const char *value)
 {
     int64_t *const numbers[O_COUNT] = { [O_MODEL_FD] = &o->model_fd, [O_SOCKET_FD] = &o->socket_fd, [O_CONTEXT] = &o->context,
-                                        [O_THREADS] = &o->threads, [O_SLOTS] = &o->slots, [O_BATCH] = &o->batch };
+                                        [O_THREADS] = &o->threads, [O_SLOTS] = &o->slots, [O_BATCH] = &o->batch, [O_KV_TOKENS] = &o->kv_tokens,
+                                        [O_KV_MEMORY] = &o->kv_memory, [O_SPILL_FD] = &o->spill_fd, [O_SPILL_LIMIT] = &o->spill_limit };
     const char **const texts[O_COUNT] = { [O_MODEL] = &o->model, [O_SOCKET] = &o->socket, [O_NAME] = &o->name, [O_TEMPLATE] = &o->family };
     if (numbers[which]) {
         int64_t v;
@@ -86,6 +122,10 @@ static int set_option(struct options *o, int which, const char *value)
     } else if (which == O_LOG) {
         if (!log_level_from(str_of(value), &o->level))
             return usage("--log-level is one of debug, info, warn, error, off; not ", value);
+    } else if (which == O_ADAPTER) {
+        return add_adapter(o, value);
+    } else if (which == O_NO_DRAFT) {
+        o->no_draft = true;
     } else if (which == O_NO_CONFINE) {
         o->no_confine = true;
     } else if (which == O_HELP) {
@@ -123,12 +163,6 @@ static int read_options(int argc, char **argv, struct options *o)
 }
 
 /* ---- descriptors ---- */
-
-static int fail(int status, const char *what, const char *which)
-{
-    fprintf(stderr, "error: %s: %s: %s\n", which, what, strerror(errno));
-    return status;
-}
 
 static FILE *open_model(const struct options *o)
 {
@@ -192,7 +226,7 @@ int __lsan_is_turned_off(void) { return confined; }
 
 int main(int argc, char **argv)
 {
-    struct options o = { .model_fd = -1, .socket_fd = -1, .slots = 4, .batch = 512, .level = LOG_INFO };
+    struct options o = { .model_fd = -1, .socket_fd = -1, .spill_fd = -1, .slots = 4, .batch = 512, .kv_memory = MODEL_KV_MEMORY >> 20, .spill_limit = 512, .level = LOG_INFO };
     struct serve_config c = { .listen_fd = -1 };
     pid_t parent = getppid();
     int status = read_options(argc, argv, &o);
@@ -201,14 +235,16 @@ int main(int argc, char **argv)
     log_setup(o.level, LOG_TEXT, STDERR_FILENO);
     signal(SIGPIPE, SIG_IGN);
     c.model = (struct model_config){ .file = open_model(&o), .context = (int)o.context, .threads = o.threads ? (int)o.threads : model_free_cores(),
-                                     .slots = (int)o.slots, .batch = (int)o.batch, .family = o.family };
+                                     .slots = (int)o.slots, .batch = (int)o.batch, .family = o.family, .kv_tokens = (int)o.kv_tokens, .kv_memory = (size_t)o.kv_memory << 20,
+                                     .draft = !o.no_draft, .spill_fd = (int)o.spill_fd, .spill_limit = (uint64_t)o.spill_limit << 20, .n_adapters = o.n_adapters };
+    memcpy(c.model.adapters, o.adapters, sizeof o.adapters);
     if (!c.model.file)
         return fail(EXIT_MODEL, "the model cannot be opened", o.model ? o.model : "--model-fd");
     status = open_socket(&o, &c.listen_fd);
     if (status)
         return status;
     c.name = o.name ? o.name : o.model ? base_name(o.model) : "model";
-    if (!o.no_confine && confine_self(llama_supports_gpu_offload(), &c.confinement) != ERR_OK) {
+    if (!o.no_confine && confine_self(llama_supports_gpu_offload(), o.spill_fd >= 0 ? c.model.spill_limit : 0, &c.confinement) != ERR_OK) {
         fputs("error: this kernel cannot confine the engine (no seccomp); --no-confine runs it without\n", stderr);
         return 1;
     }

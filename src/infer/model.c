@@ -156,9 +156,32 @@ static bool model_on_abort(void *ctx)
     return m->should_abort && m->should_abort(m->abort_ctx);
 }
 
-static enum err make_context(const struct model_config *c, struct model *m, char why[MODEL_WHY])
+struct llama_context_params model_context_params(const struct model *m)
 {
     struct llama_context_params p = llama_context_default_params();
+    p.n_threads = p.n_threads_batch = m->threads;
+    p.flash_attn_type = MODEL_FLASH_ATTN;
+    p.no_perf = true;
+    p.swa_full = true;                  /* what is kept of a sequence must hold more than the last window */
+    return p;
+}
+
+struct kv_options model_kv_options(const struct model *m, const struct model_config *c)
+{
+    return (struct kv_options){ .sequences = m->slots, .context = m->limits.context, .pool = (size_t)m->kv_tokens, .memory = c->kv_memory };
+}
+
+/* All share one room where it is smaller than what each could want. It holds one whole context at least. */
+static int shared_room(const struct model_config *c, size_t context)
+{
+    size_t each = context * (size_t)c->slots, asked = (size_t)c->kv_tokens;
+    if (!asked || asked >= each)
+        return 0;
+    return (int)(asked < context ? context : asked);
+}
+
+static enum err make_context(const struct model_config *c, struct model *m, char why[MODEL_WHY])
+{
     int trained = llama_model_n_ctx_train(m->llama), context = c->context;
     if (context == 0)
         context = trained > 0 && trained < MODEL_DEFAULT_CONTEXT ? trained : MODEL_DEFAULT_CONTEXT;
@@ -166,19 +189,54 @@ static enum err make_context(const struct model_config *c, struct model *m, char
     m->threads = c->threads;
     m->batch = c->batch < c->slots ? c->slots : c->batch;
     m->limits.context = (size_t)context;
-    p.n_ctx = (uint32_t)((size_t)context * (size_t)c->slots);
-    p.n_seq_max = (uint32_t)c->slots;
+    m->kv_tokens = shared_room(c, m->limits.context);
+    m->can_cut = !llama_model_is_recurrent(m->llama) && !llama_model_is_hybrid(m->llama);
+    struct kv_options kv = model_kv_options(m, c);
+    int sequences = kv_sequences(&kv), outputs = c->slots + MODEL_DRAFTS;
+    m->outputs = outputs < m->batch ? outputs : m->batch;
+    struct llama_context_params p = model_context_params(m);
+    p.n_ctx = (uint32_t)(m->kv_tokens ? m->kv_tokens : context * c->slots);
+    p.n_seq_max = (uint32_t)sequences;
     p.n_batch = p.n_ubatch = (uint32_t)m->batch;
-    p.n_outputs_max = (uint32_t)c->slots;
-    p.n_threads = p.n_threads_batch = c->threads;
-    p.kv_unified = true;
-    p.flash_attn_type = MODEL_FLASH_ATTN;
-    p.no_perf = true;
+    p.n_outputs_max = (uint32_t)(m->outputs > sequences ? m->outputs : sequences);
+    p.kv_unified = m->kv_tokens > 0;
     p.abort_callback = model_on_abort;
     p.abort_callback_data = m;
     m->ctx = llama_init_from_model(m->llama, p);
     if (!m->ctx)
-        return refuse(why, "there is not enough memory for the context (try a smaller --context or --slots)");
+        return refuse(why, "there is not enough memory for the context (try a smaller --context, --slots or --kv-tokens)");
+    return ERR_OK;
+}
+
+int model_adapter(const struct model *m, str name)
+{
+    for (int i = 0; i < m->n_adapters; i++)
+        if (str_eq(name, str_of(m->adapters[i].name)))
+            return i + 1;
+    return 0;
+}
+
+void model_use_adapter(const struct model *m, struct llama_context *ctx, int adapter)
+{
+    struct llama_adapter_lora *lora = adapter ? m->adapters[adapter - 1].lora : NULL;
+    float scale = 1;
+    llama_set_adapters_lora(ctx, adapter ? &lora : NULL, adapter ? 1 : 0, adapter ? &scale : NULL);
+}
+
+static enum err load_adapters(const struct model_config *c, struct model *m, char why[MODEL_WHY])
+{
+    for (int i = 0; i < c->n_adapters; i++) {
+        struct gguf_facts facts;
+        char what[128];
+        enum err e = check_file(fileno(c->adapters[i].file), &facts, why);
+        if (e != ERR_OK)
+            return e;
+        struct llama_adapter_lora *lora = llama_adapter_lora_init_from_file_ptr(m->llama, c->adapters[i].file);
+        snprintf(what, sizeof what, "libllama cannot load the adapter '%.48s' for this model", c->adapters[i].name);
+        if (!lora)
+            return refuse(why, what);
+        m->adapters[m->n_adapters++] = (struct adapter){ c->adapters[i].name, lora };
+    }
     return ERR_OK;
 }
 
@@ -208,6 +266,8 @@ static enum err load(const struct model_config *c, struct model_progress *p, str
     if (e == ERR_OK && template_find(m->llama, c->family, &m->chat, why) != ERR_OK)
         e = ERR_ENGINE;
     if (e == ERR_OK)
+        e = load_adapters(c, m, why);
+    if (e == ERR_OK)
         e = make_context(c, m, why);
     if (e == ERR_OK)
         m->limits.longest_token = template_longest_token(m->vocab);
@@ -219,6 +279,8 @@ enum err model_load(const struct model_config *c, struct model_progress *p, stru
     _Static_assert(TEMPLATE_WHY <= MODEL_WHY, "template_find writes into why");
     *out = (struct model){ .file = c->file };
     enum err e = load(c, p, out, why);
+    for (int i = 0; i < c->n_adapters; i++)     /* read whole: libllama copies them */
+        fclose(c->adapters[i].file);
     if (e != ERR_OK)
         model_free(out);
     return e;

@@ -6,8 +6,10 @@
 #define HEARTH_INFER_MODEL_H
 
 #include "infer/gguf.h"
+#include "infer/kv.h"
 #include "infer/template.h"
 
+#include <llama.h>
 #include <stdatomic.h>
 
 #define MODEL_DEFAULT_CONTEXT 4096
@@ -15,17 +17,29 @@
 #define MODEL_MAX_SLOTS 64
 #define MODEL_MAX_THREADS 512
 #define MODEL_MAX_BATCH 4096
+#define MODEL_MAX_ADAPTERS 16
+#define MODEL_DRAFTS 32                /* outputs of one step beside one for each slot */
+#define MODEL_KV_MEMORY (256u << 20)    /* by default */
 #define MODEL_FLASH_ATTN LLAMA_FLASH_ATTN_TYPE_AUTO
 
+struct adapter_config { const char *name; FILE *file; };       /* model_load() takes the file */
 struct model_config {
     FILE *file;                         /* from model_open(); model_load() takes it */
     int context;                        /* tokens of one sequence; 0: the model's own, at most MODEL_DEFAULT_CONTEXT */
     int threads, slots, batch;
     const char *family;                 /* chat template, or NULL */
+    int kv_tokens;                      /* room for all sequences together; 0: each has its own */
+    size_t kv_memory;                   /* bytes of states of ended calls, outside of the cache */
+    bool draft;                         /* guess tokens (draft.h) */
+    int spill_fd;                       /* file of named beginnings (spill.h); -1: none. The engine takes it */
+    uint64_t spill_limit;
+    struct adapter_config adapters[MODEL_MAX_ADAPTERS];
+    int n_adapters;
 };
 
 struct model_progress { _Atomic double share; atomic_bool stop; };
 
+struct adapter { const char *name; struct llama_adapter_lora *lora; };
 struct model {
     FILE *file;
     struct llama_model *llama;
@@ -33,7 +47,11 @@ struct model {
     const struct llama_vocab *vocab;
     struct chat_template chat;
     struct prompt_limits limits;        /* limits.context: of one sequence */
-    int threads, slots, batch;
+    int threads, slots, batch, kv_tokens;
+    int outputs;                        /* of one step, at most */
+    bool can_cut;                       /* tokens at the end of a sequence can be taken back */
+    struct adapter adapters[MODEL_MAX_ADAPTERS];
+    int n_adapters;
     struct gguf_facts facts;
     bool (*should_abort)(void *ctx);    /* set by the engine: ends a running decode */
     void *abort_ctx;
@@ -46,6 +64,13 @@ FILE *model_open(int fd);
 /* ERR_ENGINE with a sentence in `why` that can be shown to a person. */
 enum err model_load(const struct model_config *c, struct model_progress *p, struct model *out, char why[MODEL_WHY]);
 void model_free(struct model *m);
+/* What every context of this model has in common: threads, attention, no measuring. */
+struct llama_context_params model_context_params(const struct model *m);
+struct kv_options model_kv_options(const struct model *m, const struct model_config *c);
+/* The number of the adapter of this name; 0: there is none. */
+int model_adapter(const struct model *m, str name);
+/* The adapter of the next steps of a context: from 1, 0: none. A change makes libllama plan its graph anew. */
+void model_use_adapter(const struct model *m, struct llama_context *ctx, int adapter);
 
 /* The cores this process may use: affinity, cgroup quota, and physical cores, not hyperthreads; at least 1. It does not look at
  * the load, because the number of threads is part of a model's identity. Reads /proc and /sys: before confinement. */

@@ -25,6 +25,17 @@ void serve_answer(struct http_req *r, int status, str body)
     (void)http_reply(r, status, S("application/json"), fields, body);
 }
 
+/* With how long the queue is expected to take: who comes back earlier finds it as it is. */
+void serve_answer_busy(struct serve *s, struct http_req *r)
+{
+    struct arena *a = http_req_arena(r);
+    struct engine_load l = engine_load_now(s->engine);
+    long long wait_s = (long long)(l.wait_ms + 999) / 1000;
+    wait_s = wait_s < 1 ? 1 : wait_s > 3600 ? 3600 : wait_s;
+    str message = arena_printf(a, "this model answers %d calls and %d wait: about %lld s of work; try again then", l.busy, l.waiting, wait_s);
+    (void)http_reply(r, 429, S("application/json"), arena_printf(a, "Retry-After: %lld\r\n", wait_s), openai_error_body(a, ERR_BUSY, message, STR_NONE));
+}
+
 void serve_answer_error(struct http_req *r, enum err e, str message, str param)
 {
     serve_answer(r, err_http(e), openai_error_body(http_req_arena(r), e, message, param));
@@ -42,8 +53,11 @@ static void serve_on_reject(void *ctx, str path, int status, const char *what, s
 
 static void serve_models(struct serve *s, struct http_req *r)
 {
-    struct openai_model m = { .id = str_of(s->config->name), .owned_by = S("hearth"), .created = s->started_s, .meta = buf_str(&s->facts) };
-    serve_answer(r, 200, openai_models_body(http_req_arena(r), &m, 1));
+    struct openai_model list[1 + MODEL_MAX_ADAPTERS] = { { .id = str_of(s->config->name), .owned_by = S("hearth"), .created = s->started_s, .meta = buf_str(&s->facts) } };
+    size_t n = 1;
+    for (int i = 0; s->known && i < engine_model(s->engine)->n_adapters; i++)
+        list[n++] = (struct openai_model){ .id = str_of(engine_model(s->engine)->adapters[i].name), .owned_by = S("hearth"), .created = s->started_s };
+    serve_answer(r, 200, openai_models_body(http_req_arena(r), list, n));
 }
 
 static void serve_health(struct serve *s, struct http_req *r)
@@ -51,8 +65,11 @@ static void serve_health(struct serve *s, struct http_req *r)
     struct arena *a = http_req_arena(r);
     struct engine_load l = engine_load_now(s->engine);
     if (s->known)
-        serve_answer(r, 200, arena_printf(a, "{\"status\":\"%s\",\"step_ms\":%" PRId64 ",\"busy\":%d,\"waiting\":%d,\"slots\":%d,\"steps\":%" PRIu64 ",\"tokens\":%" PRIu64 "}",
-                                    s->draining ? "draining" : "ok", l.step_ms, l.busy, l.waiting, s->config->model.slots, l.steps, l.tokens));
+        serve_answer(r, 200, arena_printf(a, "{\"status\":\"%s\",\"step_ms\":%" PRId64 ",\"busy\":%d,\"waiting\":%d,\"slots\":%d,\"wait_ms\":%" PRId64 ",\"steps\":%" PRIu64
+                                    ",\"tokens\":%" PRIu64 ",\"prompt_tokens_evaluated\":%" PRIu64 ",\"prompt_tokens_reused\":%" PRIu64 ",\"drafted\":%" PRIu64
+                                    ",\"accepted\":%" PRIu64 ",\"preempted\":%" PRIu64 ",\"kept\":%zu,\"kept_bytes\":%zu}",
+                                    s->draining ? "draining" : "ok", l.step_ms, l.busy, l.waiting, s->config->model.slots, l.wait_ms, l.steps, l.tokens,
+                                    l.read, l.reused, l.drafted, l.accepted, l.preempted, l.kept, l.kept_bytes));
     else
         serve_answer(r, 503, arena_printf(a, "{\"status\":\"loading\",\"progress\":%.3f}", engine_progress(s->engine)));
 }
@@ -77,6 +94,7 @@ static const struct route { str method, path; void (*run)(struct serve *, struct
     { S("POST"), S("/v1/embeddings"),       serve_embed },
     { S("POST"), S("/v1/count"),            serve_count },
     { S("POST"), S("/tokenize"),            serve_tokenize },
+    { S("POST"), S("/detokenize"),          serve_detokenize },
 };
 
 static void serve_on_request(void *ctx, struct http_req *r)
@@ -112,6 +130,14 @@ static void serve_on_drain(void *ctx, struct http_req *r)
     struct serve_job *j = http_req_data(r);
     if (j && j->on_drain)
         j->on_drain(ctx, j);
+}
+
+uint64_t serve_name_hash(str name)
+{
+    struct digest d = sha256_of(name);
+    uint64_t h;
+    memcpy(&h, d.b, sizeof h);
+    return h;
 }
 
 void serve_news(struct serve *s, struct engine_job *j) { ((struct serve_job *)j)->on_news(s, (struct serve_job *)j); }

@@ -7,6 +7,11 @@
  *   GET  /health       503 {"status":"loading","progress":0.4}, 200 {"status":"ok","step_ms":…,"busy":…,"waiting":…,"slots":…}
  *   GET  /props        what this engine is (infer/identity.h)
  *   POST /tokenize     {"content":"…"} -> {"tokens":[…],"count":…}
+ *   POST /detokenize   {"tokens":[…]} -> {"content":"…"}
+ *
+ * `model` in a request chooses a LoRA adapter, where it is the name of one. Fields of the head, which hearth sends: x-hearth-caller (whose call it is:
+ * callers get equal shares, and reuse what was read for them only), x-hearth-share (a name under which the system's messages may be
+ * reused by all callers), x-hearth-priority: batch, x-hearth-deterministic: true (also `deterministic` in the body), x-hearth-draft: off.
  *
  * Only the user the engine runs as is answered (SO_PEERCRED). Beyond the slots and ENGINE_MAX_WAITING, calls get 429 with
  * Retry-After. A client that leaves cancels its call; one that does not read stops the generation until it does. */

@@ -35,6 +35,7 @@ struct serve {
 
 void serve_answer(struct http_req *r, int status, str body);
 void serve_answer_error(struct http_req *r, enum err e, str message, str param);
+void serve_answer_busy(struct serve *s, struct http_req *r);     /* ERR_BUSY, with when to come back */
 
 /* What the engine works on for a request. A request's data is the serve_job that hears when its client leaves or reads on. */
 struct serve_job {
@@ -43,6 +44,7 @@ struct serve_job {
     void (*on_gone)(struct serve *s, struct serve_job *j);
     void (*on_drain)(struct serve *s, struct serve_job *j);      /* NULL: it writes all at once */
 };
+uint64_t serve_name_hash(str name);                              /* of a caller, of something shared: the same in every process */
 void serve_news(struct serve *s, struct engine_job *j);
 enum err serve_may_submit(struct serve *s, size_t jobs);         /* ERR_LOADING, ERR_BUSY, ERR_ENGINE */
 
@@ -52,6 +54,7 @@ void serve_generate(struct serve *s, struct http_req *r, enum op op);
 /* embed.c */
 void serve_embed(struct serve *s, struct http_req *r);
 void serve_tokenize(struct serve *s, struct http_req *r);
+void serve_detokenize(struct serve *s, struct http_req *r);
 void serve_count(struct serve *s, struct http_req *r);
 
 #endif

@@ -222,6 +222,7 @@ static void prompt_drop_double_bos(struct prompt *p)
     if (p->out.n > 1 && p->out.p[0] == p->out.p[1] && p->out.p[0] == llama_vocab_bos(p->vocab)) {
         memmove(p->out.p, p->out.p + 1, (p->out.n - 1) * sizeof *p->out.p);
         p->out.n--;
+        p->out.head -= p->out.head > 0;
     }
 }
 
@@ -310,6 +311,8 @@ enum err template_chat(struct arena *a, const struct chat_template *t, const str
     e = prompt_start(&p, true);
     for (size_t i = 0; i < n && e == ERR_OK; i++) {
         e = prompt_add_template(&p, pieces[i].before);
+        if (!p.out.head && c->messages[i].role != ROLE_SYSTEM)
+            p.out.head = p.out.n;       /* up to the last control token: what follows is tokenized together with this text */
         if (e == ERR_OK)
             e = buf_put(&p.run, trimmed(texts[i], pieces[i].trim_start, pieces[i].trim_end));
     }

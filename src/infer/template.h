@@ -27,7 +27,8 @@ struct chat_template {
 /* `family`: NULL or a name of libllama's list. ERR_NOTFOUND with a sentence in `why`: not known. The text lives with the model. */
 enum err template_find(const struct llama_model *model, const char *family, struct chat_template *out, char why[TEMPLATE_WHY]);
 
-struct token_list { int32_t *p; size_t n; };
+/* head: of a chat, the leading tokens that the template and the system's messages before all others gave. */
+struct token_list { int32_t *p; size_t n, head; };
 
 /* What a prompt may cost: a text that cannot fit is refused before it is tokenized. */
 struct prompt_limits {

@@ -14,12 +14,12 @@
 #include "core/hash.h"
 #include "core/str.h"
 
-#define LEDGER_SCHEMA 1
+#define LEDGER_SCHEMA 2
 
 enum row_kind { ROW_INTENT, ROW_END, ROW_SCORE, ROW_DECISION, ROW_EVENT };
 
 /*    type, name, OpenTelemetry name or "", what it is */
-#define ROW_FIELDS(X)                                                                                                  \
+#define ROW_FIELDS_1(X)                                                                                                \
     X(I, at_us,             "",                                    "wall clock when the row was made, µs since 1970")   \
     X(T, call_id,           "",                                    "one request of a client (UUIDv7)")                  \
     X(I, attempt,           "",                                    "which try at a model this is, from 1; 0: the call was refused before any") \
@@ -107,6 +107,13 @@ enum row_kind { ROW_INTENT, ROW_END, ROW_SCORE, ROW_DECISION, ROW_EVENT };
     X(T, detector,          "",                                    "")                                                  \
     X(T, event,             "",                                    "event and decision rows: what happened")            \
     X(T, detail,            "",                                    "JSON object that belongs to the event")
+
+/* Since schema 2. */
+#define ROW_FIELDS_2(X)                                                                                                \
+    X(I, accepted_tokens,   "",                                    "of output_tokens, those that were drafted before they were chosen") \
+    X(I, rejected_tokens,   "",                                    "drafted and not chosen")
+
+#define ROW_FIELDS(X) ROW_FIELDS_1(X) ROW_FIELDS_2(X)
 
 #define ROW_NULL_I INT64_MIN
 /* A double is NULL when it is NAN; a text when .p is NULL; a digest when its pointer is NULL. */

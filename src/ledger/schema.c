@@ -14,7 +14,7 @@
 static const char *const migrations[] = {
     "CREATE TABLE row (seq INTEGER PRIMARY KEY, schema INTEGER NOT NULL, kind INTEGER NOT NULL, hash BLOB NOT NULL"
 #define X(type, name, otel, help) ", " #name " " SQL_##type
-    ROW_FIELDS(X)
+    ROW_FIELDS_1(X)
 #undef X
     ") STRICT;"
     "CREATE INDEX row_call ON row (call_id, attempt, kind) WHERE call_id IS NOT NULL;"
@@ -22,6 +22,10 @@ static const char *const migrations[] = {
     " at_us INTEGER NOT NULL, salt BLOB NOT NULL, data BLOB NOT NULL) STRICT;"
     "CREATE TABLE model (fingerprint BLOB PRIMARY KEY, at_us INTEGER NOT NULL, identity TEXT NOT NULL) STRICT, WITHOUT ROWID;"
     "CREATE TABLE config (hash BLOB PRIMARY KEY, at_us INTEGER NOT NULL, text TEXT NOT NULL) STRICT, WITHOUT ROWID;",
+
+#define X(type, name, otel, help) "ALTER TABLE row ADD COLUMN " #name " " SQL_##type ";"
+    ROW_FIELDS_2(X)
+#undef X
 };
 enum { VERSION = sizeof migrations / sizeof *migrations };
 
@@ -86,8 +90,7 @@ enum err store_migrate(sqlite3 *db, const char *path, char why[256])
         snprintf(why, 256, "%.200s is a database, but not a ledger of hearth", path);
         return ERR_STORE;
     }
-    if (version > 0 && version < VERSION && /* NOLINT(misc-redundant-expression): there is one version yet */
-        back_up(db, path, version, why) != ERR_OK)
+    if (version > 0 && version < VERSION && back_up(db, path, version, why) != ERR_OK)
         return ERR_STORE;
     for (int64_t v = version; v < VERSION; v++) {
         char set[96];

@@ -18,7 +18,7 @@ void params_init(struct params *p)
 void reply_init(struct reply *r)
 {
     *r = (struct reply){ .prompt_tokens = TOKENS_UNKNOWN, .completion_tokens = TOKENS_UNKNOWN, .cached_tokens = TOKENS_UNKNOWN, .cache_write_tokens = TOKENS_UNKNOWN,
-                         .reasoning_tokens = TOKENS_UNKNOWN };
+                         .reasoning_tokens = TOKENS_UNKNOWN, .accepted_tokens = TOKENS_UNKNOWN, .rejected_tokens = TOKENS_UNKNOWN };
 }
 
 /* The length of all text parts, or ERR_UNSUPPORTED. */

@@ -63,7 +63,7 @@ str role_name(enum role r);
 struct reply {
     str id, model, fingerprint, finish_reason;          /* empty: not said */
     /* TOKENS_UNKNOWN: not said. OpenAI's way of counting: the prompt's tokens include the cached ones. */
-    int64_t prompt_tokens, completion_tokens, cached_tokens, cache_write_tokens, reasoning_tokens;
+    int64_t prompt_tokens, completion_tokens, cached_tokens, cache_write_tokens, reasoning_tokens, accepted_tokens, rejected_tokens;   /* the last two: drafted */
     uint64_t begun, ended;              /* choices by index, as far as 63 */
     bool started;                       /* something visible (content, tool call, reasoning) has come */
     bool finished;                      /* every choice that was begun has its finish_reason */

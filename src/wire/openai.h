@@ -53,7 +53,7 @@ struct openai_writer {
     int64_t prompt_tokens;              /* told with the first chunk ("hearth":{"prompt_tokens":…}), for who needs them before the end; 0: not */
 };
 struct openai_choice { str text, finish_reason, logprobs; };     /* logprobs: JSON, or empty */
-struct openai_usage { int64_t prompt, completion, cached; };
+struct openai_usage { int64_t prompt, completion, cached, accepted, rejected; };      /* the last two: of predicted tokens */
 enum err openai_write_first(struct buf *b, const struct openai_writer *w, int64_t choice);             /* the role */
 enum err openai_write_delta(struct buf *b, const struct openai_writer *w, int64_t choice, str text, str logprobs);   /* valid UTF-8 */
 enum err openai_write_finish(struct buf *b, const struct openai_writer *w, int64_t choice, str finish_reason);

@@ -10,7 +10,10 @@ static void read_usage(json u, struct reply *r)
     codec_tokens(json_member(u, S("prompt_tokens")), &r->prompt_tokens);
     codec_tokens(json_member(u, S("completion_tokens")), &r->completion_tokens);
     codec_tokens(json_member(json_member(u, S("prompt_tokens_details")), S("cached_tokens")), &r->cached_tokens);
-    codec_tokens(json_member(json_member(u, S("completion_tokens_details")), S("reasoning_tokens")), &r->reasoning_tokens);
+    json details = json_member(u, S("completion_tokens_details"));
+    codec_tokens(json_member(details, S("reasoning_tokens")), &r->reasoning_tokens);
+    codec_tokens(json_member(details, S("accepted_prediction_tokens")), &r->accepted_tokens);
+    codec_tokens(json_member(details, S("rejected_prediction_tokens")), &r->rejected_tokens);
 }
 
 static bool has_text(json v) { return json_type(v) == JSON_STRING && json_span(v).n > 2; }

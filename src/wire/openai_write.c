@@ -148,19 +148,26 @@ static void put_common(struct json_out *o, const struct openai_writer *w, str ob
     json_open(o, '[');
 }
 
+static void put_number(struct json_out *o, str key, int64_t v)
+{
+    json_put_key(o, key);
+    json_put_i64(o, v);
+}
+
 static void put_usage(struct json_out *o, const struct openai_usage *u)
 {
     json_open(o, '{');
-    json_put_key(o, S("prompt_tokens"));
-    json_put_i64(o, u->prompt);
-    json_put_key(o, S("completion_tokens"));
-    json_put_i64(o, u->completion);
-    json_put_key(o, S("total_tokens"));
-    json_put_i64(o, u->prompt + u->completion);
+    put_number(o, S("prompt_tokens"), u->prompt);
+    put_number(o, S("completion_tokens"), u->completion);
+    put_number(o, S("total_tokens"), u->prompt + u->completion);
     json_put_key(o, S("prompt_tokens_details"));
     json_open(o, '{');
-    json_put_key(o, S("cached_tokens"));
-    json_put_i64(o, u->cached);
+    put_number(o, S("cached_tokens"), u->cached);
+    json_close(o, '}');
+    json_put_key(o, S("completion_tokens_details"));
+    json_open(o, '{');
+    put_number(o, S("accepted_prediction_tokens"), u->accepted);
+    put_number(o, S("rejected_prediction_tokens"), u->rejected);
     json_close(o, '}');
     json_close(o, '}');
 }

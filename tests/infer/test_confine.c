@@ -84,7 +84,7 @@ static int in_child(bool (*act)(void), bool confine)
     assert_true(pid >= 0);
     if (pid == 0) {
         struct confinement c;
-        if (confine && confine_self(false, &c) != ERR_OK)
+        if (confine && confine_self(false, 0, &c) != ERR_OK)
             _exit(BROKEN);
         _exit(act() ? YES : NO);
     }
@@ -119,13 +119,13 @@ static void an_unconfined_process_can_do_the_plain_ones(void **state)
 static bool every_layer_is_on(void)
 {
     struct confinement c;
-    return confine_self(false, &c) == ERR_OK && c.no_new_privs && c.capabilities && c.seccomp && c.limits;
+    return confine_self(false, 0, &c) == ERR_OK && c.no_new_privs && c.capabilities && c.seccomp && c.limits;
 }
 
 static bool seccomp_alone_refuses_paths(void)   /* as on a kernel without Landlock: the second filter is added to the first */
 {
     struct confinement c;
-    return confine_self(false, &c) == ERR_OK && (c.landlock > 0 || open("/etc/passwd", O_RDONLY) < 0);
+    return confine_self(false, 0, &c) == ERR_OK && (c.landlock > 0 || open("/etc/passwd", O_RDONLY) < 0);
 }
 
 static void the_report_says_what_is_on(void **state)
@@ -154,7 +154,7 @@ static bool the_peer_keeps_its_uid(void)
     if (socketpair(AF_UNIX, SOCK_STREAM, 0, fds) != 0)
         return false;
     uid_t before = geteuid();
-    return confine_self(false, &c) == ERR_OK && geteuid() == before && getsockopt(fds[0], SOL_SOCKET, SO_PEERCRED, &cred, &n) == 0 && cred.uid == before;
+    return confine_self(false, 0, &c) == ERR_OK && geteuid() == before && getsockopt(fds[0], SOL_SOCKET, SO_PEERCRED, &cred, &n) == 0 && cred.uid == before;
 }
 
 static void uids_mean_the_same_inside(void **state)

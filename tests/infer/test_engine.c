@@ -17,16 +17,27 @@ static void on_wake(struct io_wake *w) { (void)w; }
 static void on_wake_closed(struct io_wake *w) { ((struct bench *)((char *)w - offsetof(struct bench, wake)))->wake_closed = true; }
 static void nap(void) { nanosleep(&(struct timespec){ .tv_nsec = 200000 }, NULL); }
 
-static void bench_open(struct bench *b, const char *model, const char *family, int slots, int context)
+static struct model_config config_of(const char *model, int slots, int context)
 {
-    struct model_config c = { .file = fopen(model, "rb"), .context = context, .threads = 1, .slots = slots, .batch = 256, .family = family };
+    return (struct model_config){ .file = fopen(model, "rb"), .context = context, .threads = 1, .slots = slots, .batch = 256, .kv_memory = 64u << 20, .draft = true, .spill_fd = -1 };
+}
+
+static void bench_start(struct bench *b, const struct model_config *c)
+{
     *b = (struct bench){ .loop = NULL };
-    assert_non_null(c.file);
+    assert_non_null(c->file);
     assert_int_equal(io_loop_new(&b->loop), ERR_OK);
     assert_int_equal(io_wake_init(b->loop, &b->wake, on_wake), ERR_OK);
-    assert_int_equal(engine_new(&c, &b->wake, &b->engine), ERR_OK);
+    assert_int_equal(engine_new(c, &b->wake, &b->engine), ERR_OK);
     while (engine_state(b->engine) == ENGINE_LOADING)
         nap();
+}
+
+static void bench_open(struct bench *b, const char *model, const char *family, int slots, int context)
+{
+    struct model_config c = config_of(model, slots, context);
+    c.family = family;
+    bench_start(b, &c);
 }
 
 static void bench_close(struct bench *b)
@@ -389,6 +400,250 @@ static void generation_ends_where_the_context_does(void **state)
     bench_close(&b);
 }
 
+/* ---- what is shared, guessed and put off ---- */
+
+static void the_same_prompt_again_is_not_read_again(void **state)
+{
+    (void)state;
+    struct bench b;
+    struct work w[3];
+    char *text = long_text(100);
+    bench_open(&b, tiny_model("bpe-chatml"), NULL, 2, 1024);
+    for (int i = 0; i < 3; i++) {
+        work_init(&w[i], &b, text, 20, 0, 0);
+        w[i].job.caller = i == 2 ? 8 : 7;
+        work_run(&b, &w[i]);
+        assert_int_equal(w[i].job.reused, i == 1 ? (int64_t)w[i].job.tokens.n - 1 : 0);     /* another caller does not get it */
+    }
+    assert_true(str_eq(buf_str(&w[0].text), buf_str(&w[2].text)));
+    struct engine_load l = engine_load_now(b.engine);
+    assert_int_equal(l.read, w[0].job.tokens.n * 2 + 1);
+    assert_int_equal(l.reused, w[0].job.tokens.n - 1);
+    for (int i = 0; i < 3; i++)
+        work_free(&w[i]);
+    free(text);
+    bench_close(&b);
+}
+
+/* All at once: one reads what all have in common, the others wait for that. */
+static void calls_that_begin_alike_read_the_beginning_once(void **state)
+{
+    (void)state;
+    enum { N = 6 };
+    struct bench b;
+    static struct work w[N];
+    char *text = long_text(400);
+    bench_open(&b, tiny_model("bpe-chatml"), NULL, N, 1024);
+    for (int i = 0; i < N; i++)
+        work_init(&w[i], &b, text, 8, 0, (uint32_t)i);
+    for (int i = 0; i < N; i++)
+        assert_int_equal(engine_submit(b.engine, &w[i].job), ERR_OK);
+    for (int i = 0; i < N; i++)
+        work_wait(&b, &w[i]);
+    assert_true(engine_load_now(b.engine).read < w[0].job.tokens.n * 3 / 2);
+    for (int i = 0; i < N; i++)
+        work_free(&w[i]);
+    free(text);
+    bench_close(&b);
+}
+
+/* Of two tokens that are as good as the only ones, a text is made that is like its beginning now and then: some guesses are right, and
+ * some are not. What comes out is the same as without them. */
+static void guesses_do_not_change_what_comes_out(void **state)
+{
+    (void)state;
+    static const struct token_bias two[] = { { 70, 60 }, { 71, 60 } };
+    struct bench b;
+    int64_t accepted = 0, rejected = 0, steps = 0, made = 0;
+    bench_open(&b, tiny_model("bpe-chatml"), NULL, 1, 1024);
+    for (int i = 0; i < 12; i++) {
+        struct work plain, drafted;
+        char prompt[64];
+        snprintf(prompt, sizeof prompt, "word %d of it and word %d of it and word", i, i);
+        double temperature = i % 2 ? 1 : 0;
+        work_init(&plain, &b, prompt, 200, temperature, (uint32_t)i);
+        plain.job.sampling.bias = two;
+        plain.job.sampling.n_bias = 2;
+        work_init(&drafted, &b, prompt, 200, temperature, (uint32_t)i);
+        drafted.job.sampling = plain.job.sampling;
+        plain.job.no_draft = true;
+        plain.job.caller = drafted.job.caller = (uint64_t)i;
+        work_run(&b, &plain);
+        assert_int_equal(plain.job.drafted, 0);
+        int64_t before = (int64_t)engine_load_now(b.engine).steps;
+        work_run(&b, &drafted);
+        steps += (int64_t)engine_load_now(b.engine).steps - before;
+        assert_true(str_eq(buf_str(&plain.text), buf_str(&drafted.text)));
+        assert_int_equal(plain.job.made, drafted.job.made);
+        accepted += drafted.job.accepted;
+        rejected += drafted.job.drafted - drafted.job.accepted;
+        made += drafted.job.made;
+        work_free(&plain);
+        work_free(&drafted);
+    }
+    assert_true(accepted > 50 && rejected > 50);
+    assert_true(steps <= made + 24 - accepted);     /* each right guess is a step less */
+    bench_close(&b);
+}
+
+static void an_interactive_call_puts_a_batch_call_off_and_that_goes_on_later(void **state)
+{
+    (void)state;
+    struct bench b;
+    struct work alone, batch, urgent;
+    bench_open(&b, tiny_model("bpe-chatml"), NULL, 1, 4096);
+    const char *prompt = lasting_prompt(&b, 900);
+    work_init(&alone, &b, prompt, 900, 0, 0);
+    work_run(&b, &alone);
+    work_init(&batch, &b, prompt, 900, 0, 0);
+    work_init(&urgent, &b, "now", 5, 0, 0);
+    batch.job.batch = true;
+    assert_int_equal(engine_submit(b.engine, &batch.job), ERR_OK);
+    while (batch.text.n == 0)
+        take_news(&b);
+    work_run(&b, &urgent);
+    assert_false(batch.done);
+    work_wait(&b, &batch);
+    assert_int_equal(batch.job.preempted, 1);
+    assert_int_equal(batch.job.made, 900);
+    assert_true(str_eq(buf_str(&alone.text), buf_str(&batch.text)));
+    work_free(&alone);
+    work_free(&batch);
+    work_free(&urgent);
+    bench_close(&b);
+}
+
+/* Eight calls of up to 260 tokens in a room of 600: some are put off, none fails, and each begins as it does alone. (Later on, sums in
+ * another order may let the other of two equally good tokens of this random model win.) */
+static void a_room_that_is_too_small_for_all_serves_all(void **state)
+{
+    (void)state;
+    enum { N = 8 };
+    struct bench b;
+    static struct work w[N];
+    struct model_config c = config_of(tiny_model("bpe-chatml"), N, 300);
+    str alone[N];
+    c.kv_tokens = 600;
+    bench_start(&b, &c);
+    for (int i = 0; i < N; i++) {
+        char prompt[40];
+        snprintf(prompt, sizeof prompt, "this is word %d", i);
+        work_init(&w[i], &b, prompt, 250, 0, 0);
+        w[i].job.caller = (uint64_t)i;
+        work_run(&b, &w[i]);
+        alone[i] = arena_str(&w[i].a, buf_str(&w[i].text));
+        buf_clear(&w[i].text);
+        w[i].done = false;
+        w[i].job.made = 0;
+        w[i].job.done = false;
+    }
+    for (int i = 0; i < N; i++)
+        assert_int_equal(engine_submit(b.engine, &w[i].job), ERR_OK);
+    for (int i = 0; i < N; i++) {
+        work_wait(&b, &w[i]);
+        assert_int_equal(w[i].job.err, ERR_OK);
+        assert_int_equal(w[i].job.made > 0 && str_eq(str_slice(alone[i].p, 12), str_slice(w[i].text.p, 12)), true);
+    }
+    assert_true(engine_load_now(b.engine).preempted > 0);
+    for (int i = 0; i < N; i++)
+        work_free(&w[i]);
+    bench_close(&b);
+}
+
+static void a_deterministic_call_says_the_same_alone_and_under_load(void **state)
+{
+    (void)state;
+    enum { N = 6 };
+    struct bench b;
+    static struct work load[N], w[4];
+    char *text = long_text(300);
+    bench_open(&b, tiny_model("bpe-chatml"), NULL, 3, 1024);
+    for (int i = 0; i < 4; i++) {
+        work_init(&w[i], &b, text, 60, 1.2, 99);
+        w[i].job.deterministic = true;
+        for (int k = 0; i % 2 && k < N; k++) {
+            work_init(&load[k], &b, "the load is", 400, 1, (uint32_t)k);
+            assert_int_equal(engine_submit(b.engine, &load[k].job), ERR_OK);
+        }
+        work_run(&b, &w[i]);
+        assert_int_equal(w[i].job.reused, 0);
+        assert_int_equal(w[i].job.drafted, 0);
+        assert_true(str_eq(buf_str(&w[0].text), buf_str(&w[i].text)));
+        for (int k = 0; i % 2 && k < N; k++) {
+            work_wait(&b, &load[k]);
+            work_free(&load[k]);
+        }
+    }
+    work_init(&load[0], &b, text, 900, 0, 0);       /* one that is left while it runs, and one that waits for it */
+    work_init(&load[1], &b, text, 900, 0, 0);
+    load[0].job.deterministic = load[1].job.deterministic = true;
+    assert_int_equal(engine_submit(b.engine, &load[0].job), ERR_OK);
+    assert_int_equal(engine_submit(b.engine, &load[1].job), ERR_OK);
+    while (load[0].text.n == 0)
+        take_news(&b);
+    engine_cancel(b.engine, &load[1].job);
+    engine_cancel(b.engine, &load[0].job);
+    work_wait(&b, &load[0]);
+    work_wait(&b, &load[1]);
+    assert_int_equal(load[0].job.err, ERR_CLIENT);
+    assert_int_equal(engine_load_now(b.engine).busy, 0);
+    for (int i = 0; i < 4; i++)
+        work_free(&w[i]);
+    work_free(&load[0]);
+    work_free(&load[1]);
+    free(text);
+    bench_close(&b);
+}
+
+/* Calls that come, are left, wait and end in any order, in both layouts: afterwards nothing runs, and the engine still answers. */
+static void any_order_of_calls_and_cancels_leaves_nothing(void **state)
+{
+    (void)state;
+    enum { N = 24, CALLS = 400 };
+    for (int layout = 0; layout < 2; layout++) {
+        struct bench b;
+        static struct work w[N];
+        static bool used[N];
+        struct model_config c = config_of(tiny_model("bpe-chatml"), 5, 400);
+        uint32_t seed = 4711;
+        int submitted = 0, running = 0;
+        c.kv_tokens = layout ? 700 : 0;
+        c.kv_memory = 600000;
+        bench_start(&b, &c);
+        while (submitted < CALLS || running) {
+            int i = (int)((seed = seed * 1664525 + 1013904223) >> 8) % N;
+            if (!used[i] && submitted < CALLS) {
+                char prompt[200];
+                snprintf(prompt, sizeof prompt, "this is the beginning that all have in common, and more of it; this is word %u", seed % 7);
+                work_init(&w[i], &b, prompt, 1 + (int)(seed % 120), 0.9, seed);
+                w[i].job.caller = seed % 3;
+                w[i].job.batch = seed % 5 == 0;
+                w[i].job.deterministic = seed % 11 == 0;
+                assert_int_equal(engine_submit(b.engine, &w[i].job), ERR_OK);
+                used[i] = true;
+                submitted++;
+                running++;
+            } else if (used[i] && !w[i].done && seed % 4 == 0) {
+                engine_cancel(b.engine, &w[i].job);
+            }
+            take_news(&b);
+            for (int k = 0; k < N; k++)
+                if (used[k] && w[k].done) {
+                    assert_true(w[k].job.err == ERR_OK || w[k].job.err == ERR_CLIENT);
+                    work_free(&w[k]);
+                    used[k] = false;
+                    running--;
+                }
+        }
+        struct engine_load l = engine_load_now(b.engine);
+        assert_int_equal(l.busy, 0);
+        assert_int_equal(l.waiting, 0);
+        assert_true(l.kept_bytes <= c.kv_memory && l.kept <= KV_ENTRIES);
+        assert_true(l.reused > 0);
+        bench_close(&b);
+    }
+}
+
 static void closing_ends_every_job(void **state)
 {
     (void)state;
@@ -431,7 +686,7 @@ static void a_model_that_cannot_be_loaded_says_why(void **state)
         assert_int_equal(engine_state(b.engine), ENGINE_FAILED);
         if (!strstr(engine_why(b.engine), rows[i].in_why))
             fail_msg("%s: %s", rows[i].in_why, engine_why(b.engine));
-        struct engine_job j = { .tokens = { NULL, 0 } };
+        struct engine_job j = { .tokens = { .p = NULL } };
         assert_int_equal(engine_submit(b.engine, &j), ERR_ENGINE);
         bench_close(&b);
     }
@@ -459,6 +714,13 @@ int main(void)
         cmocka_unit_test(a_stop_string_ends_generation_wherever_the_tokens_end),
         cmocka_unit_test(a_long_prompt_does_not_stop_a_running_stream),
         cmocka_unit_test(generation_ends_where_the_context_does),
+        cmocka_unit_test(the_same_prompt_again_is_not_read_again),
+        cmocka_unit_test(calls_that_begin_alike_read_the_beginning_once),
+        cmocka_unit_test(guesses_do_not_change_what_comes_out),
+        cmocka_unit_test(an_interactive_call_puts_a_batch_call_off_and_that_goes_on_later),
+        cmocka_unit_test(a_room_that_is_too_small_for_all_serves_all),
+        cmocka_unit_test(a_deterministic_call_says_the_same_alone_and_under_load),
+        cmocka_unit_test(any_order_of_calls_and_cancels_leaves_nothing),
         cmocka_unit_test(closing_ends_every_job),
         cmocka_unit_test(a_model_that_cannot_be_loaded_says_why),
     };

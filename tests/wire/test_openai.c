@@ -240,7 +240,7 @@ static void errors_of_servers_keep_what_they_say(void **state)
 static void what_the_engine_writes_is_a_stream_of_this_api(void **state)
 {
     struct openai_writer w = { S("chatcmpl-1"), S("m \"x\""), S("fp"), 1, true, true, 0 };
-    struct openai_usage u = { 11, 2, 5 };
+    struct openai_usage u = { .prompt = 11, .completion = 2, .cached = 5, .accepted = 3, .rejected = 4 };
     struct buf b = { .max = 1 << 16 };
     struct reply r;
     bool error = false;
@@ -255,6 +255,8 @@ static void what_the_engine_writes_is_a_stream_of_this_api(void **state)
     assert_str(r.finish_reason, "stop");
     assert_int_equal(r.prompt_tokens, 11);
     assert_int_equal(r.cached_tokens, 5);
+    assert_int_equal(r.accepted_tokens, 3);
+    assert_int_equal(r.rejected_tokens, 4);
     buf_clear(&b);
     str text = S("hi"), finish = S("length");
     assert_int_equal(openai_write_reply(&b, &w, &(struct openai_choice){ text, finish, STR_NONE }, 1, &u), ERR_OK);
