@@ -522,7 +522,7 @@ enum err kv_new(struct llama_context *ctx, const struct kv_options *o, struct kv
     if (!kv)
         return ERR_MEMORY;
     *kv = (struct kv){ .ctx = ctx, .o = *o, .n = kv_sequences(o), .window = llama_model_n_swa(m),
-                       .reuse = !llama_model_is_recurrent(m) && !llama_model_is_hybrid(m) };
+                       .reuse = !o->no_reuse && !llama_model_is_recurrent(m) && !llama_model_is_hybrid(m) };
     kv->index = (struct prefix_index){ .list = kv->list, .cap = KV_ENTRIES };
     if (o->pool && pages_new(o->pool, kv->n, o->context, &kv->pages) != ERR_OK) {
         free(kv);

@@ -36,6 +36,7 @@ struct kv_options {
     size_t pool;                        /* tokens of all; 0: each has its own room */
     size_t memory;                      /* bytes of states outside of the cache */
     struct spill *spill;                /* NULL: none. Not owned */
+    bool no_reuse;
 };
 /* libllama's n_seq_max for these. */
 int kv_sequences(const struct kv_options *o);

@@ -1,5 +1,6 @@
 /* hearth-engine: one GGUF, served on a Unix socket. Options, descriptors, confinement; then serve.c. */
 #include "core/log.h"
+#include "infer/draft.h"
 #include "infer/serve.h"
 #include "io/socket.h"
 
@@ -17,8 +18,8 @@ enum { EXIT_USAGE = 2, EXIT_MODEL = 3 };
 
 struct options {
     const char *model, *socket, *name, *family;
-    int64_t model_fd, socket_fd, context, threads, slots, batch, kv_tokens, kv_memory, spill_fd, spill_limit;
-    bool no_draft, no_confine;
+    int64_t model_fd, socket_fd, context, threads, slots, batch, kv_tokens, kv_memory, draft, spill_fd, spill_limit;
+    bool no_reuse, no_confine;
     struct adapter_config adapters[MODEL_MAX_ADAPTERS];
     int n_adapters;
     enum log_level level;
@@ -40,14 +41,15 @@ static const struct option_row { const char *name, *arg, *help; int64_t least, m
     { "adapter",    "NAME=FILE", "a LoRA adapter that calls may name; can be given again. NAME=fd:N: a descriptor that is open already", 0, 0 },
     { "spill-fd",   "N",      "an open file that keeps named beginnings for the next start", 0, 1 << 20 },
     { "spill-limit", "MIB",   "… and may grow to this (default: 512)", 1, 1 << 20 },
-    { "no-draft",   NULL,     "one token at a time: do not guess what is copied from the prompt", 0, 0 },
+    { "draft",      "N",      "guess so many tokens a step where text is copied from the prompt; 0: none (default: as many as pay)", 0, DRAFT_MAX },
+    { "no-reuse",   NULL,     "read every prompt from its beginning", 0, 0 },
     { "template",   "FAMILY", "the chat template, when the file has none that libllama knows; 'list' shows the names", 0, 0 },
     { "log-level",  "LEVEL",  "debug, info, warn, error or off (default: info)", 0, 0 },
     { "no-confine", NULL,     "do not give up files, network and privileges (to debug)", 0, 0 },
     { "help",       NULL,     "this text", 0, 0 },
     { "version",    NULL,     "the version of the engine and of libllama", 0, 0 },
 };
-enum { O_MODEL, O_MODEL_FD, O_SOCKET, O_SOCKET_FD, O_NAME, O_CONTEXT, O_THREADS, O_SLOTS, O_BATCH, O_KV_TOKENS, O_KV_MEMORY, O_ADAPTER, O_SPILL_FD, O_SPILL_LIMIT, O_NO_DRAFT, O_TEMPLATE, O_LOG, O_NO_CONFINE, O_HELP, O_VERSION, O_COUNT };
+enum { O_MODEL, O_MODEL_FD, O_SOCKET, O_SOCKET_FD, O_NAME, O_CONTEXT, O_THREADS, O_SLOTS, O_BATCH, O_KV_TOKENS, O_KV_MEMORY, O_ADAPTER, O_SPILL_FD, O_SPILL_LIMIT, O_DRAFT, O_NO_REUSE, O_TEMPLATE, O_LOG, O_NO_CONFINE, O_HELP, O_VERSION, O_COUNT };
 _Static_assert(sizeof rows / sizeof rows[0] == O_COUNT, "a row for every option");
 
 static void help(void)
@@ -110,7 +112,7 @@ static int set_option(struct options *o, int which, const char *value)
 {
     int64_t *const numbers[O_COUNT] = { [O_MODEL_FD] = &o->model_fd, [O_SOCKET_FD] = &o->socket_fd, [O_CONTEXT] = &o->context,
                                         [O_THREADS] = &o->threads, [O_SLOTS] = &o->slots, [O_BATCH] = &o->batch, [O_KV_TOKENS] = &o->kv_tokens,
-                                        [O_KV_MEMORY] = &o->kv_memory, [O_SPILL_FD] = &o->spill_fd, [O_SPILL_LIMIT] = &o->spill_limit };
+                                        [O_KV_MEMORY] = &o->kv_memory, [O_DRAFT] = &o->draft, [O_SPILL_FD] = &o->spill_fd, [O_SPILL_LIMIT] = &o->spill_limit };
     const char **const texts[O_COUNT] = { [O_MODEL] = &o->model, [O_SOCKET] = &o->socket, [O_NAME] = &o->name, [O_TEMPLATE] = &o->family };
     if (numbers[which]) {
         int64_t v;
@@ -124,8 +126,8 @@ static int set_option(struct options *o, int which, const char *value)
             return usage("--log-level is one of debug, info, warn, error, off; not ", value);
     } else if (which == O_ADAPTER) {
         return add_adapter(o, value);
-    } else if (which == O_NO_DRAFT) {
-        o->no_draft = true;
+    } else if (which == O_NO_REUSE) {
+        o->no_reuse = true;
     } else if (which == O_NO_CONFINE) {
         o->no_confine = true;
     } else if (which == O_HELP) {
@@ -226,7 +228,7 @@ int __lsan_is_turned_off(void) { return confined; }
 
 int main(int argc, char **argv)
 {
-    struct options o = { .model_fd = -1, .socket_fd = -1, .spill_fd = -1, .slots = 4, .batch = 512, .kv_memory = MODEL_KV_MEMORY >> 20, .spill_limit = 512, .level = LOG_INFO };
+    struct options o = { .model_fd = -1, .socket_fd = -1, .spill_fd = -1, .slots = 4, .batch = 512, .draft = MODEL_DRAFT_AUTO, .kv_memory = MODEL_KV_MEMORY >> 20, .spill_limit = 512, .level = LOG_INFO };
     struct serve_config c = { .listen_fd = -1 };
     pid_t parent = getppid();
     int status = read_options(argc, argv, &o);
@@ -236,7 +238,7 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     c.model = (struct model_config){ .file = open_model(&o), .context = (int)o.context, .threads = o.threads ? (int)o.threads : model_free_cores(),
                                      .slots = (int)o.slots, .batch = (int)o.batch, .family = o.family, .kv_tokens = (int)o.kv_tokens, .kv_memory = (size_t)o.kv_memory << 20,
-                                     .draft = !o.no_draft, .spill_fd = (int)o.spill_fd, .spill_limit = (uint64_t)o.spill_limit << 20, .n_adapters = o.n_adapters };
+                                     .draft = (int)o.draft, .no_reuse = o.no_reuse, .spill_fd = (int)o.spill_fd, .spill_limit = (uint64_t)o.spill_limit << 20, .n_adapters = o.n_adapters };
     memcpy(c.model.adapters, o.adapters, sizeof o.adapters);
     if (!c.model.file)
         return fail(EXIT_MODEL, "the model cannot be opened", o.model ? o.model : "--model-fd");

@@ -168,7 +168,7 @@ struct llama_context_params model_context_params(const struct model *m)
 
 struct kv_options model_kv_options(const struct model *m, const struct model_config *c)
 {
-    return (struct kv_options){ .sequences = m->slots, .context = m->limits.context, .pool = (size_t)m->kv_tokens, .memory = c->kv_memory };
+    return (struct kv_options){ .sequences = m->slots, .context = m->limits.context, .pool = (size_t)m->kv_tokens, .memory = c->kv_memory, .no_reuse = c->no_reuse };
 }
 
 /* All share one room where it is smaller than what each could want. It holds one whole context at least. */

@@ -19,6 +19,7 @@
 #define MODEL_MAX_BATCH 4096
 #define MODEL_MAX_ADAPTERS 16
 #define MODEL_DRAFTS 32                /* outputs of one step beside one for each slot */
+#define MODEL_DRAFT_AUTO (-1)
 #define MODEL_KV_MEMORY (256u << 20)    /* by default */
 #define MODEL_FLASH_ATTN LLAMA_FLASH_ATTN_TYPE_AUTO
 
@@ -30,7 +31,8 @@ struct model_config {
     const char *family;                 /* chat template, or NULL */
     int kv_tokens;                      /* room for all sequences together; 0: each has its own */
     size_t kv_memory;                   /* bytes of states of ended calls, outside of the cache */
-    bool draft;                         /* guess tokens (draft.h) */
+    bool no_reuse;                      /* keep nothing of ended calls */
+    int draft;                          /* tokens to guess in a step (draft.h): 0: none; MODEL_DRAFT_AUTO: as many as pay */
     int spill_fd;                       /* file of named beginnings (spill.h); -1: none. The engine takes it */
     uint64_t spill_limit;
     struct adapter_config adapters[MODEL_MAX_ADAPTERS];

@@ -160,8 +160,10 @@ static void fill_drafts(const struct sched *s, struct sched_run *runs, size_t n,
     for (size_t i = 0; i < n; i++) {
         struct sched_run *r = &runs[i];
         size_t best = 0, most = r->take ? r->drafts : 0;
-        double best_rate = gain / now;
-        for (size_t k = 1; k <= most && *tokens + k <= room && *tokens + k <= outputs; k++) {
+        double best_rate = r->all_drafts ? -1 : gain / now;
+        most = *tokens + most > room ? room - *tokens : most;
+        most = *tokens + most > outputs ? outputs - *tokens : most;
+        for (size_t k = r->all_drafts && most ? most : 1; k <= most; k++) {
             double rate = (gain + expected(r->chance, k) - 1) / sched_cost_us(&s->cost, (double)(*tokens + k));
             if (rate > best_rate) {
                 best_rate = rate;

@@ -55,6 +55,7 @@ struct sched_run {
     uint64_t order;                     /* of coming */
     size_t drafts;                     /* there are so many */
     double chance;                      /* that one is right */
+    bool all_drafts;                    /* take them all, whether they pay or not */
     size_t take;                        /* out: tokens of the prompt, or 1 and guesses; 0: it is not in this step */
 };
 /* `room`: tokens of a step at most. `outputs`: of those, tokens that give an output. */

@@ -213,6 +213,8 @@ static size_t propose(const struct engine *e, struct run *r)
         return 0;
     if (r->n + most > e->model.limits.context)
         most = e->model.limits.context - r->n;
+    if (e->config.draft > 0 && most > (size_t)e->config.draft)
+        most = (size_t)e->config.draft;
     return draft_propose(r->tokens, r->n, r->draft, most < DRAFT_MAX ? most : DRAFT_MAX);
 }
 
@@ -226,6 +228,7 @@ static void fill(struct engine *e, bool with_drafts)
         as_sched_run(e, r, &plan[i]);
         plan[i].held |= r->job->adapter != e->adapter;
         readers += plan[i].reads;
+        plan[i].all_drafts = e->config.draft > 0;
         if (with_drafts && !plan[i].reads && !plan[i].held)
             plan[i].drafts = propose(e, r);
     }

@@ -19,7 +19,7 @@ static void nap(void) { nanosleep(&(struct timespec){ .tv_nsec = 200000 }, NULL)
 
 static struct model_config config_of(const char *model, int slots, int context)
 {
-    return (struct model_config){ .file = fopen(model, "rb"), .context = context, .threads = 1, .slots = slots, .batch = 256, .kv_memory = 64u << 20, .draft = true, .spill_fd = -1 };
+    return (struct model_config){ .file = fopen(model, "rb"), .context = context, .threads = 1, .slots = slots, .batch = 256, .kv_memory = 64u << 20, .draft = MODEL_DRAFT_AUTO, .spill_fd = -1 };
 }
 
 static void bench_start(struct bench *b, const struct model_config *c)
@@ -455,7 +455,9 @@ static void guesses_do_not_change_what_comes_out(void **state)
     static const struct token_bias two[] = { { 70, 60 }, { 71, 60 } };
     struct bench b;
     int64_t accepted = 0, rejected = 0, steps = 0, made = 0;
-    bench_open(&b, tiny_model("bpe-chatml"), NULL, 1, 1024);
+    struct model_config c = config_of(tiny_model("bpe-chatml"), 1, 1024);
+    c.draft = 6;                        /* whether they pay or not */
+    bench_start(&b, &c);
     for (int i = 0; i < 12; i++) {
         struct work plain, drafted;
         char prompt[64];
@@ -595,6 +597,66 @@ static void a_deterministic_call_says_the_same_alone_and_under_load(void **state
     bench_close(&b);
 }
 
+/* Three voices of one model, alone and at the same time. */
+static void each_call_speaks_with_its_own_adapter(void **state)
+{
+    (void)state;
+    enum { N = 9 };
+    struct bench b;
+    static struct work w[N], again;
+    char *text = long_text(60);
+    struct model_config c = config_of(tiny_model("bpe-chatml"), 4, 512);
+    for (int i = 0; i < 2; i++) {
+        static const char *const names[] = { "one", "two" }, *const files[] = { "adapter-1", "adapter-2" };
+        c.adapters[c.n_adapters++] = (struct adapter_config){ names[i], fopen(tiny_model(files[i]), "rb") };
+    }
+    bench_start(&b, &c);
+    assert_int_equal(engine_state(b.engine), ENGINE_READY);
+    assert_int_equal(model_adapter(engine_model(b.engine), S("two")), 2);
+    assert_int_equal(model_adapter(engine_model(b.engine), S("three")), 0);
+    for (int i = 0; i < N; i++) {
+        work_init(&w[i], &b, text, 60, 0, 0);
+        w[i].job.adapter = i % 3;
+        if (i < 3) {
+            work_run(&b, &w[i]);
+            assert_int_equal(w[i].job.reused, 0);       /* what another adapter has read is of no use */
+        }
+    }
+    assert_false(str_eq(buf_str(&w[0].text), buf_str(&w[1].text)));
+    assert_false(str_eq(buf_str(&w[1].text), buf_str(&w[2].text)));
+    for (int i = 3; i < N; i++)
+        assert_int_equal(engine_submit(b.engine, &w[i].job), ERR_OK);
+    for (int i = 3; i < N; i++) {
+        work_wait(&b, &w[i]);
+        assert_true(w[i].job.reused > 0);
+        assert_true(str_eq(str_slice(w[i].text.p, 20), str_slice(w[i % 3].text.p, 20)));
+    }
+    for (int i = 0; i < 2; i++) {
+        work_init(&again, &b, text, 60, 0, 0);
+        again.job.adapter = 1;
+        again.job.deterministic = true;
+        work_run(&b, &again);
+        assert_true(str_eq(str_slice(again.text.p, 20), str_slice(w[1].text.p, 20)));
+        work_free(&again);
+    }
+    for (int i = 0; i < N; i++)
+        work_free(&w[i]);
+    free(text);
+    bench_close(&b);
+}
+
+static void an_adapter_that_does_not_fit_is_named(void **state)
+{
+    (void)state;
+    struct bench b;
+    struct model_config c = config_of(tiny_model("bpe-chatml"), 1, 128);
+    c.adapters[c.n_adapters++] = (struct adapter_config){ "wrong", fopen(tiny_model("bpe-chatml"), "rb") };
+    bench_start(&b, &c);
+    assert_int_equal(engine_state(b.engine), ENGINE_FAILED);
+    assert_non_null(strstr(engine_why(b.engine), "'wrong'"));
+    bench_close(&b);
+}
+
 /* Calls that come, are left, wait and end in any order, in both layouts: afterwards nothing runs, and the engine still answers. */
 static void any_order_of_calls_and_cancels_leaves_nothing(void **state)
 {
@@ -720,6 +782,8 @@ int main(void)
         cmocka_unit_test(an_interactive_call_puts_a_batch_call_off_and_that_goes_on_later),
         cmocka_unit_test(a_room_that_is_too_small_for_all_serves_all),
         cmocka_unit_test(a_deterministic_call_says_the_same_alone_and_under_load),
+        cmocka_unit_test(each_call_speaks_with_its_own_adapter),
+        cmocka_unit_test(an_adapter_that_does_not_fit_is_named),
         cmocka_unit_test(any_order_of_calls_and_cancels_leaves_nothing),
         cmocka_unit_test(closing_ends_every_job),
         cmocka_unit_test(a_model_that_cannot_be_loaded_says_why),

@@ -157,6 +157,13 @@ static void guesses_are_taken_where_they_pay(void **state)
     r.chance = 0.99;
     sched_fill(&s, &r, 1, 512, 3);              /* outputs: three in all */
     assert_int_equal(r.take, 3);
+    r.chance = 0.1;
+    r.all_drafts = true;
+    sched_fill(&s, &r, 1, 512, 64);
+    assert_int_equal(r.take, 17);
+    sched_fill(&s, &r, 1, 9, 64);
+    assert_int_equal(r.take, 9);
+    r.all_drafts = false;
     struct sched none = { .n_callers = 0 };     /* nothing was measured: nothing is risked */
     sched_fill(&none, &r, 1, 512, 64);
     assert_int_equal(r.take, 1);
