@@ -219,6 +219,17 @@ static const char *base_name(const char *path)
     return slash ? slash + 1 : path;
 }
 
+/* Threads that wait for each other spin, and libgomp spins for milliseconds by default: on a machine with other work, for a thread that
+ * does not even run. A short spin, then sleep. Measured with two threads beside other work on two cores: 1.2 tokens/s by default, 7.5 so.
+ * The library reads this when it is loaded, so the program starts itself once more. */
+#define SPIN_COUNT "1000"
+static void spin_less(char **argv)
+{
+    if (getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY") || setenv("GOMP_SPINCOUNT", SPIN_COUNT, 1) != 0)
+        return;
+    (void)execv("/proc/self/exe", argv);        /* without /proc, it goes on as it is */
+}
+
 static bool confined;
 #if defined(__SANITIZE_ADDRESS__)
 /* The leak check at exit traces this process, which its confinement refuses; unconfined runs are checked. */
@@ -231,6 +242,7 @@ int main(int argc, char **argv)
     struct options o = { .model_fd = -1, .socket_fd = -1, .spill_fd = -1, .slots = 4, .batch = 512, .draft = MODEL_DRAFT_AUTO, .kv_memory = MODEL_KV_MEMORY >> 20, .spill_limit = 512, .level = LOG_INFO };
     struct serve_config c = { .listen_fd = -1 };
     pid_t parent = getppid();
+    spin_less(argv);
     int status = read_options(argc, argv, &o);
     if (status >= 0)
         return status;
