@@ -220,6 +220,10 @@ static void show_times(const struct ledger_row *r)
         double rate = show_rate(r);
         if (rate > 0)
             printf(" (%.1f tokens/s)", rate);
+        if (r->cached_tokens != ROW_NULL_I && r->cached_tokens > 0)
+            printf(", %lld of the prompt reused", (long long)r->cached_tokens);
+        if (r->accepted_tokens != ROW_NULL_I && r->rejected_tokens != ROW_NULL_I && r->accepted_tokens + r->rejected_tokens > 0)
+            printf(", %lld of %lld drafted tokens kept", (long long)r->accepted_tokens, (long long)(r->accepted_tokens + r->rejected_tokens));
         putchar('\n');
     }
     if (r->cost_micros != ROW_NULL_I) {

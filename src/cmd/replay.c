@@ -146,8 +146,8 @@ static int send(struct replay *x, struct ask *out)
         e = buf_put(&body, slices[i]);
     if (e != ERR_OK)
         return cmd_fail(EXIT_FAILED, NULL, "its prompt cannot be sent again: %s", err_text(e));
-    str fields = arena_printf(a, "Content-Type: application/json\r\nanthropic-version: 2023-06-01\r\nx-hearth-parent: %.*s\r\nx-hearth-data: %.*s\r\n", STR_ARG(x->row->call_id),
-                              STR_ARG(x->row->data_class.n ? x->row->data_class : S("internal")));
+    str fields = arena_printf(a, "Content-Type: application/json\r\nanthropic-version: 2023-06-01\r\nx-hearth-parent: %.*s\r\nx-hearth-data: %.*s\r\n%s", STR_ARG(x->row->call_id),
+                              STR_ARG(x->row->data_class.n ? x->row->data_class : S("internal")), x->row->deterministic == 1 ? "x-hearth-deterministic: true\r\n" : "");
     int code = reach_open(&to, x->c, REACH_OWN);
     if (code == EXIT_DONE) {
         ask_call(to.loop, to.socket, S("POST"), str_of(path_of(x->row, call.root)), fields, buf_str(&body), NULL, NULL, out);
@@ -226,7 +226,8 @@ const struct command command_replay = {
     .name = "replay", .args = "ID", .brief = "ask the same again, and say whether the answer is the same",
     .about = "Sends the recorded prompt with its parameters to the same model and compares. bit-exact: the same answer by the same fingerprint.\n"
              "token-exact: the same answer, but nobody says by which weights. Else the difference, and exit code 3. Refuses (4) where prompt, answer or\n"
-             "weights are not there any more. The new call is on record and names the old one as its parent.",
+             "weights are not there any more. The new call is on record and names the old one as its parent. A call that was deterministic is asked so again; any\n"
+             "other may differ where two tokens were almost equally likely, since what runs beside it changes the last bits.",
     .examples = "  hearth replay 1f3a9c02\n  hearth replay 1f3a9c02 --json", .flags = { &flag_json, &flag_config, &flag_ledger }, .min_args = 1, .max_args = 1, .run = replay_run,
 };
 

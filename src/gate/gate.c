@@ -73,6 +73,20 @@ static enum err classify_priority(struct gate_req *r)
     return !p.n || r->batch || str_eq(p, S("interactive")) ? ERR_OK : gate_fail(r, ERR_SYNTAX, S("x-hearth-priority must be interactive or batch"));
 }
 
+/* The same bytes for the same call, whatever else runs: the header says it in every dialect, the body where hearth's own field fits. */
+static enum err classify_deterministic(struct gate_req *r)
+{
+    str h = http_get(http_req_head(r->http), S("x-hearth-deterministic"));
+    json field = r->dialect == DIALECT_OPENAI ? json_member(r->call.root, S("deterministic")) : JSON_ABSENT;
+    bool asked = false;
+    if (h.n && !str_eq(h, S("true")) && !str_eq(h, S("false")))
+        return gate_fail(r, ERR_SYNTAX, S("x-hearth-deterministic must be true or false"));
+    if (json_type(field) != JSON_NONE && json_type(field) != JSON_NULL && !json_bool(field, &asked))
+        return gate_fail(r, ERR_SYNTAX, S("'deterministic' must be true or false"));
+    r->deterministic = asked || str_eq(h, S("true"));
+    return ERR_OK;
+}
+
 static enum err gate_classify(struct gate_req *r)
 {
     const struct http_head *h = http_req_head(r->http);
@@ -92,6 +106,8 @@ static enum err gate_classify(struct gate_req *r)
         classify_deadline(r);
     if (e == ERR_OK)
         e = classify_priority(r);
+    if (e == ERR_OK)
+        e = classify_deterministic(r);
     return e;
 }
 

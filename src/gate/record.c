@@ -196,6 +196,7 @@ static void record_result(struct gate_req *r, struct ledger_row *row)
     row->response_id = said(r->reply.id);
     row->system_fingerprint = said(r->reply.fingerprint);
     row->finish_reason = said(r->reply.finish_reason);
+    row->deterministic = r->deterministic ? 1 : ROW_NULL_I;
     row->input_tokens = known(r->reply.prompt_tokens);
     row->output_tokens = known(r->reply.completion_tokens);
     row->cached_tokens = known(r->reply.cached_tokens);

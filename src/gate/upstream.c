@@ -24,7 +24,7 @@ static str openai_up_target(const struct gate_req *r)
 static str engine_fields(struct gate_req *r)
 {
     return arena_printf(r->a, "X-Hearth-Caller: %.*s\r\n%s%s", STR_ARG(r->key ? r->key->name : S("-")), r->batch ? "X-Hearth-Priority: batch\r\n" : "",
-                        str_eq(http_get(http_req_head(r->http), S("x-hearth-deterministic")), S("true")) ? "X-Hearth-Deterministic: true\r\n" : "");
+                        r->deterministic ? "X-Hearth-Deterministic: true\r\n" : "");
 }
 
 static str openai_up_fields(struct gate_req *r)

@@ -111,7 +111,8 @@ enum row_kind { ROW_INTENT, ROW_END, ROW_SCORE, ROW_DECISION, ROW_EVENT };
 /* Since schema 2. */
 #define ROW_FIELDS_2(X)                                                                                                \
     X(I, accepted_tokens,   "",                                    "of output_tokens, those that were drafted before they were chosen") \
-    X(I, rejected_tokens,   "",                                    "drafted and not chosen")
+    X(I, rejected_tokens,   "",                                    "drafted and not chosen")                            \
+    X(I, deterministic,     "",                                    "1: asked for the same bytes at any load")
 
 #define ROW_FIELDS(X) ROW_FIELDS_1(X) ROW_FIELDS_2(X)
 
