@@ -1,7 +1,6 @@
 /* fuzz: core */
-/* gguf_check() over any bytes: it ends, stays inside, and what it accepts keeps its promises. The engine needs libllama and is not
- * built for fuzzing, so its one pure file is compiled in here. */
-#include "infer/gguf.c"
+/* gguf_check() over any bytes: it ends, stays inside, and what it accepts keeps its promises. */
+#include "core/gguf.h"
 
 #include <assert.h>
 

@@ -5,7 +5,7 @@
 #ifndef HEARTH_INFER_MODEL_H
 #define HEARTH_INFER_MODEL_H
 
-#include "infer/gguf.h"
+#include "core/gguf.h"
 #include "infer/kv.h"
 #include "infer/template.h"
 

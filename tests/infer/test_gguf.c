@@ -1,5 +1,5 @@
 /* GGUF headers: the corpus, every cut of a good file, every byte of it changed, and our table of types against ggml's. */
-#include "infer/gguf.h"
+#include "core/gguf.h"
 
 #include <dirent.h>
 #include <ggml.h>

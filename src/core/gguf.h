@@ -1,10 +1,10 @@
-/* infer/gguf.h: is this file a GGUF that may be given to libllama? Includes: core. Pure.
+/* core/gguf.h: is this file a GGUF that may be given to libllama? Includes: core. Pure.
  *
  * Source: the GGUF specification (ggml docs/gguf.md), versions 2 and 3. A model file is foreign bytes, and parsers of it have had
  * overflows (CVE-2024-21802, CVE-2024-23496, CVE-2025-53630): everything that leads to a size, an offset or a count is
  * checked here against the bytes that are there. What it says of itself beyond that is libllama's to judge. */
-#ifndef HEARTH_INFER_GGUF_H
-#define HEARTH_INFER_GGUF_H
+#ifndef HEARTH_CORE_GGUF_H
+#define HEARTH_CORE_GGUF_H
 
 #include "core/err.h"
 #include "core/str.h"

@@ -1,6 +1,6 @@
 /* A walk over a GGUF header: magic, version, counts, keys and values, tensors. Every step asks first whether the bytes are there,
  * and every product is checked, so the walk ends inside the file whatever it holds. Its time is linear in the header. */
-#include "infer/gguf.h"
+#include "core/gguf.h"
 
 #define MAX_KEY        65535
 #define MAX_NAME       63               /* ggml keeps names in 64 bytes, NUL included */
