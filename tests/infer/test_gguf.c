@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <ggml.h>
+#include <llama.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <cmocka.h>
@@ -125,6 +126,29 @@ static void our_table_of_types_is_that_of_ggml(void **state)
     assert_false(gguf_type_block(UINT32_MAX, &a, &b));
 }
 
+static void our_names_of_file_types_are_those_of_libllama(void **state)
+{
+#define T(name) { LLAMA_FTYPE_MOSTLY_##name, #name }
+    static const struct { int type; const char *name; } all[] = {
+        { LLAMA_FTYPE_ALL_F32, "F32" }, T(F16), T(Q4_0), T(Q4_1), T(Q8_0), T(Q5_0), T(Q5_1), T(Q2_K), T(Q3_K_S), T(Q3_K_M), T(Q3_K_L), T(Q4_K_S), T(Q4_K_M), T(Q5_K_S), T(Q5_K_M),
+        T(Q6_K), T(IQ2_XXS), T(IQ2_XS), T(Q2_K_S), T(IQ3_XS), T(IQ3_XXS), T(IQ1_S), T(IQ4_NL), T(IQ3_S), T(IQ3_M), T(IQ2_S), T(IQ2_M), T(IQ4_XS), T(IQ1_M), T(BF16), T(TQ1_0), T(TQ2_0),
+        T(MXFP4_MOE), T(NVFP4), T(Q1_0), T(Q2_0),
+    };
+#undef T
+    (void)state;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        assert_string_equal(gguf_file_type(all[i].type), all[i].name);
+    /* One that libllama has learned and we have not is a label that is missing. */
+    for (int i = 0, k = 0; i < 64; i++) {
+        if (strstr(llama_ftype_name((enum llama_ftype)i), "unknown"))
+            continue;
+        assert_true(*gguf_file_type(i) != '\0');
+        assert_true(++k <= (int)(sizeof all / sizeof *all));
+    }
+    assert_string_equal(gguf_file_type(-1), "");
+    assert_string_equal(gguf_file_type(INT64_MAX), "");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -133,6 +157,7 @@ int main(void)
         cmocka_unit_test(a_file_that_was_cut_anywhere_is_refused),
         cmocka_unit_test(any_changed_byte_is_survived),
         cmocka_unit_test(our_table_of_types_is_that_of_ggml),
+        cmocka_unit_test(our_names_of_file_types_are_those_of_libllama),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
