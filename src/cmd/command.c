@@ -44,7 +44,11 @@ const struct flag
     flag_key = { "key", 'k', FLAG_TEXT, AT(key), "NAME", "only calls of this virtual key" },
     flag_conversation = { "conversation", 0, FLAG_TEXT, AT(conversation), "ID", "only calls that named this conversation (x-hearth-conversation)" },
     flag_call = { "call", 0, FLAG_TEXT, AT(call), "ID", "only this call" },
-    flag_message = { "message", 'm', FLAG_TEXT, AT(message), "TEXT", "why: kept with the version or the label" };
+    flag_message = { "message", 'm', FLAG_TEXT, AT(message), "TEXT", "why: kept with the version or the label" },
+    flag_name = { "name", 'n', FLAG_TEXT, AT(name), "NAME", "what clients call it (default: after its file, or as the registry does)" },
+    flag_sha256 = { "sha256", 0, FLAG_TEXT, AT(sha256), "HEX", "what the file's SHA-256 must be" },
+    flag_copy = { "copy", 0, FLAG_BOOL, AT(copy), NULL, "a file of this disk: copy it, instead of giving it a second name" },
+    flag_on_disk = { "all", 'a', FLAG_BOOL, AT(on_disk), NULL, "also models on this disk that the configuration does not name" };
 
 int cmd_fail(int code, const char *hint, const char *fmt, ...)
 {

@@ -76,6 +76,16 @@ static const struct option prompts_options[] = {
     { "file", OPTION_PATH, C(prompt_options.file), NULL, 0, 0, NULL, "the registry: JSON lines that are only added to; unset: prompts.jsonl beside the ledger" },
     { "dir", OPTION_PATH, C(prompt_options.dir), NULL, 0, 0, NULL, "a folder of NAME.md, NAME.txt or NAME.prompt: what changes there becomes a new version" },
 };
+static const struct option pull_options[] = {
+    { "hub", OPTION_URL, C(pull.hub), NULL, 0, 0, NULL, "a hub or a mirror of one that speaks Hugging Face's protocol; unset: HF_ENDPOINT, else https://huggingface.co. HF_TOKEN goes there and nowhere else" },
+    { "registry", OPTION_URL, C(pull.registry), "https://registry.ollama.ai", 0, 0, NULL, "where models named ollama:NAME come from" },
+    { "parallel", OPTION_INT, C(pull.parallel), "4", 1, 16, NULL, "ranges of a file that are fetched at once" },
+    { "tries", OPTION_INT, C(pull.tries), "6", 1, 100, NULL, "failures in a row, without progress between them, after which it gives up" },
+    { "connect", OPTION_DURATION, C(pull.connect_ms), "10s", 0, 0, NULL, "to make a connection" },
+    { "stall", OPTION_DURATION, C(pull.stall_ms), "30s", 0, 0, NULL, "a transfer that brings nothing for so long is begun again where it stood" },
+    { "proxy", OPTION_PROXY, C(pull.proxy), "env", 0, 0, NULL, "a proxy, or env for what the environment says" },
+    { "ca_file", OPTION_PATH, C(pull.ca_file), NULL, 0, 0, NULL, "certificates to trust instead of the system's" },
+};
 static const struct option log_options[] = {
     { "level", OPTION_WORD, C(log_level), "info", 0, 0, level_words, "what is logged on standard error" },
     { "format", OPTION_WORD, C(log_format), "text", 0, 0, format_words, "key=value, or a JSON object a line" },
@@ -158,7 +168,8 @@ struct loader {
 
 static const struct { const char *key; const struct option *table; size_t n; } sections[] = {
     { "ledger", ledger_options, COUNT(ledger_options) }, { "limits", limit_options, COUNT(limit_options) }, { "upstream", upstream_options, COUNT(upstream_options) },
-    { "engine", engine_options, COUNT(engine_options) }, { "keys", keys_options, COUNT(keys_options) }, { "prompts", prompts_options, COUNT(prompts_options) }, { "log", log_options, COUNT(log_options) },
+    { "engine", engine_options, COUNT(engine_options) }, { "keys", keys_options, COUNT(keys_options) }, { "prompts", prompts_options, COUNT(prompts_options) },
+    { "pull", pull_options, COUNT(pull_options) }, { "log", log_options, COUNT(log_options) },
 };
 
 static const char *var(struct loader *l, const char *name)
@@ -410,8 +421,7 @@ static enum err load_tasks(struct loader *l, const struct yaml_node *map)
 
 static enum err load_dirs(struct loader *l, const struct yaml_node *n)
 {
-    const char *cache = var(l, "XDG_CACHE_HOME"), *home = var(l, "HOME");
-    str *list = arena_new(l->r.a, str, 2);
+    str *list = arena_new(l->r.a, str, 3), own[2];
     if (!list)
         return ERR_LIMIT;
     if (n && n->kind == YAML_SCALAR) {
@@ -424,7 +434,9 @@ static enum err load_dirs(struct loader *l, const struct yaml_node *n)
     } else if (n) {
         yaml_complain(l->r.report, n->at, "models_dir must be a path");
     }
-    list[l->c->n_models_dir++] = cache ? join(l, cache, "/hearth/models") : join(l, home ? home : "/tmp", "/.cache/hearth/models");
+    discover_folders(l->r.a, l->r.env, own);
+    for (size_t i = 0; i < 2; i++)
+        list[l->c->n_models_dir++] = str_of(arena_cstr(l->r.a, own[i]));
     l->c->models_dir = list;
     return ERR_OK;
 }
@@ -538,7 +550,7 @@ static enum err canonical(struct loader *l)
 
 static enum err load_sections(struct loader *l, const struct yaml_node *root)
 {
-    static const char *const also[] = { "ledger", "limits", "upstream", "engine", "keys", "prompts", "log", "guard", "providers", "models", "tasks", "models_dir", "default", "aliases", "auto", NULL };
+    static const char *const also[] = { "ledger", "limits", "upstream", "engine", "keys", "prompts", "pull", "log", "guard", "providers", "models", "tasks", "models_dir", "default", "aliases", "auto", NULL };
     struct config *c = l->c;
     c->limits = http_limits_default;
     c->upstream = http_client_limits_default;
@@ -638,11 +650,11 @@ enum err config_document(struct buf *b)
 {
     enum err e = buf_put(b, S("# Configuration\n\nThis page is written by `hearth config manual`, from the table that reads the file.\n\n"
                               "hearth looks for `./hearth.yaml`, then `~/.config/hearth/hearth.yaml` (XDG_CONFIG_HOME); without a file it uses the GGUF files in its\n"
-                              "models folder and servers that run on their usual loopback ports. `${NAME}` and `${NAME:-default}` stand for variables of the environment.\n"
+                              "models folders and in those of other programs (docs/models.md), and servers that run on their usual loopback ports. `${NAME}` and `${NAME:-default}` stand for variables of the environment.\n"
                               "An unknown or mistyped key is an error with its line and column: `hearth config check`. A changed file is read again within two seconds\n"
                               "(`kill -HUP`: at once); a wrong one changes nothing. `hearth config show` prints what is in force, every default spelled out.\n\n"
                               "Two more keys stand at the top: `default`, a model, `task/NAME` or `auto` for calls that name none (one model alone is the default by itself), and\n"
-                              "`models_dir`, a folder in which model files are looked for.\n"));
+                              "`models_dir`, a folder in which model files are looked for and into which `hearth pull` fetches them; unset: hearth/models in ~/.local/share (XDG_DATA_HOME).\n"));
     option_manual(b, "Top level", "", top, COUNT(top));
     option_manual(b, "ledger:", "The record of calls.", ledger_options, COUNT(ledger_options));
     option_manual(b, "limits:", "What a client may do.", limit_options, COUNT(limit_options));
@@ -652,6 +664,7 @@ enum err config_document(struct buf *b)
     key_file_manual(b);
     option_manual(b, "prompts:", "Versioned prompts (`hearth prompt`): clients name one by `x-hearth-prompt: NAME@LABEL` with `hearth_variables` in the body, or by OpenAI's `prompt` object.",
                   prompts_options, COUNT(prompts_options));
+    option_manual(b, "pull:", "Where `hearth pull` fetches models, and how. Addresses are https, or http on a loopback address.", pull_options, COUNT(pull_options));
     option_manual(b, "log:", "What the program says of itself; never a prompt, never a key.", log_options, COUNT(log_options));
     option_manual(b, "guard:", "Until personal data can be masked, the door to the cloud is shut or open.", guard_options, COUNT(guard_options));
     option_manual(b, "providers: NAME:", "Servers and the API they speak.", provider_options, COUNT(provider_options));

@@ -1,4 +1,4 @@
-/* cmd/config.h: the configuration, from hearth.yaml or from what is found on this machine. Includes: core, io, http, route.
+/* cmd/config.h: the configuration, from hearth.yaml or from what is found on this machine. Includes: core, io, http, route, fleet.
  *
  * config_load() reads the file into a tree with positions (config_yaml.h), walks the table of options over it (options.h),
  * resolves names and files, and asks route's policy_check(). Every mistake is reported as "hearth.yaml:12:5: sentence", up to
@@ -15,6 +15,7 @@
 #include "core/arena.h"
 #include "core/buf.h"
 #include "core/log.h"
+#include "fleet/local.h"
 #include "http/client.h"
 #include "http/server.h"
 #include "io/socket.h"
@@ -37,6 +38,8 @@ struct config_env {
     bool (*is_file)(void *ctx, const char *path);
     /* The names in a folder, in any order; ERR_NOTFOUND. */
     enum err (*list)(void *ctx, struct arena *a, const char *path, str **names, size_t *n);
+    /* The model files of this machine, in hearth's folders `own` and in the stores of others (fleet/local.h). */
+    enum err (*models)(void *ctx, struct arena *a, const str *own, size_t n_own, struct local_model **out, size_t *n);
     /* GET http://127.0.0.1:PORT/PATH for discovery: quick, and whatever goes wrong is ERR_NOTFOUND. */
     enum err (*get)(void *ctx, struct arena *a, uint16_t port, const char *path, str *body);
 };
@@ -63,6 +66,12 @@ struct option_list { str *v; size_t n; };
 
 struct config_prompts { str file, dir; };
 
+struct config_pull {                    /* where `hearth pull` fetches, and how */
+    str hub, registry;                  /* hub empty: HF_ENDPOINT, else the public one */
+    str proxy, ca_file;
+    int64_t parallel, tries, connect_ms, stall_ms;
+};
+
 struct config_keys { str file; int required; bool listen_open; };      /* required: 1, 0; -1: as soon as there is a key */
 
 struct config {
@@ -78,12 +87,13 @@ struct config {
     struct http_client_limits upstream;
     struct config_ledger ledger;
     struct config_engine engine;
+    struct config_pull pull;
     struct config_keys keys_options;
     struct key_list keys;
     struct config_prompts prompt_options;
     struct prompt_book prompts;
     struct option_list hosts;           /* besides the loopback's names */
-    const str *models_dir;
+    const str *models_dir;              /* the first is where pulled models go */
     size_t n_models_dir;
     const str *notes;                   /* warnings and hints, one sentence each, for the log and `config check` */
     size_t n_notes;

@@ -17,8 +17,6 @@
 
 enum { MODELS_MAX = 200, PROBE_MS = 300, PROBE_BYTES = 1 << 20 };
 
-static int by_name(const void *x, const void *y) { return str_cmp(*(const str *)x, *(const str *)y); }
-
 /* A name that clients can type: lower case, odd characters as dashes. */
 static str tame(struct arena *a, str s)
 {
@@ -38,17 +36,18 @@ static bool is_quotable(str s)
     return str_is_utf8(s) && str_index(s, '\'') == s.n && str_index(s, '\n') == s.n && str_find(s, S("${")) == s.n;
 }
 
-static size_t add_files(struct arena *a, const struct config_env *env, const char *dir, struct buf *out)
+/* Model files as lines of a configuration; `own`: those of hearth's folders, or the others. */
+static size_t add_files(const struct local_model *m, size_t n, bool own, size_t most, struct buf *out)
 {
-    str *names;
-    size_t n, added = 0;
-    if (!dir || env->list(env->ctx, a, dir, &names, &n) != ERR_OK)
-        return 0;
-    qsort(names, n, sizeof *names, by_name);
-    for (size_t i = 0; i < n && added < MODELS_MAX; i++) {
-        if (!str_ends(names[i], S(".gguf")) || !is_quotable(names[i]) || !is_quotable(str_of(dir)))
+    size_t added = 0;
+    for (size_t i = 0; i < n && added < most; i++) {
+        /* A model of several files is not run as it is. */
+        if ((m[i].store == LOCAL_HEARTH) != own || m[i].files > 1 || !is_quotable(m[i].path) || !is_quotable(m[i].name))
             continue;
-        (void)buf_printf(out, "  %.*s: { provider: here, file: '%s/%.*s' }\n", STR_ARG(tame(a, (str){ names[i].p, names[i].n - 5 })), dir, STR_ARG(names[i]));
+        (void)buf_printf(out, "  '%.*s': { provider: here, file: '%.*s'", STR_ARG(m[i].name), STR_ARG(m[i].path));
+        if (m[i].family.n)
+            (void)buf_printf(out, ", chat_template: %.*s", STR_ARG(m[i].family));
+        (void)buf_put(out, S(" }\n"));
         added++;
     }
     return added;
@@ -71,27 +70,39 @@ static size_t add_server(struct arena *a, const struct config_env *env, uint16_t
     return n;
 }
 
+void discover_folders(struct arena *a, const struct config_env *env, str out[2])
+{
+    const char *cache = env->var(env->ctx, "XDG_CACHE_HOME"), *data = env->var(env->ctx, "XDG_DATA_HOME"), *home = env->var(env->ctx, "HOME");
+    home = home && *home ? home : "/tmp";
+    out[0] = data && *data ? arena_printf(a, "%s/hearth/models", data) : arena_printf(a, "%s/.local/share/hearth/models", home);
+    out[1] = cache && *cache ? arena_printf(a, "%s/hearth/models", cache) : arena_printf(a, "%s/.cache/hearth/models", home);
+}
+
 enum err discover(struct arena *a, const struct config_env *env, str *text)
 {
     static const struct { const char *name, *api; uint16_t port; } servers[] = { { "ollama", "ollama", 11434 }, { "vllm", "vllm", 8000 }, { "llama-server", "llamacpp", 8080 } };
-    const char *cache = env->var(env->ctx, "XDG_CACHE_HOME"), *home = env->var(env->ctx, "HOME");
     struct buf models, out;
-    size_t n = 0;
+    struct local_model *found = NULL;
+    str own[2];
+    size_t n = 0, n_found = 0;
+    discover_folders(a, env, own);
+    if (env->models(env->ctx, a, own, 2, &found, &n_found) != ERR_OK)
+        n_found = 0;
     buf_init(&models, CONFIG_BYTES / 2);
     buf_init(&out, CONFIG_BYTES);
-    str dir = cache && *cache ? arena_printf(a, "%s/hearth/models", cache) : arena_printf(a, "%s/.cache/hearth/models", home ? home : "");
     (void)buf_put(&out, S("providers:\n  here: { api: embedded }\n"));
-    n += add_files(a, env, arena_cstr(a, dir), &models);
+    n += add_files(found, n_found, true, MODELS_MAX, &models);
     for (size_t i = 0; i < sizeof servers / sizeof *servers; i++) {
-        size_t found = add_server(a, env, servers[i].port, servers[i].name, &models);
-        if (found)
+        size_t served = add_server(a, env, servers[i].port, servers[i].name, &models);
+        if (served)
             (void)buf_printf(&out, "  %s: { api: %s, url: 'http://127.0.0.1:%u' }\n", servers[i].name, servers[i].api, servers[i].port);
-        n += found;
+        n += served;
     }
+    n += add_files(found, n_found, false, MODELS_MAX, &models);
     if (n) {
-        /* The first model is the default: a local file before a server. */
-        size_t colon = str_find(buf_str(&models), S(": {"));
-        (void)buf_printf(&out, "default: %.*s\nmodels:\n%.*s", (int)colon - 2, models.p + 2, STR_ARG(buf_str(&models)));
+        /* The first model is the default: a file of our own before a server, and that before what belongs to others. */
+        str first = str_skip(buf_str(&models), 3);
+        (void)buf_printf(&out, "default: '%.*s'\nmodels:\n%.*s", (int)str_index(first, '\''), first.p, STR_ARG(buf_str(&models)));
     }
     *text = arena_str(a, buf_str(&out));
     buf_free(&models);
@@ -163,6 +174,14 @@ static enum err env_list(void *ctx, struct arena *a, const char *path, str **nam
     return list ? ERR_OK : ERR_LIMIT;
 }
 
+static enum err env_models(void *ctx, struct arena *a, const str *own, size_t n_own, struct local_model **out, size_t *n)
+{
+    struct local_place *places;
+    size_t n_places;
+    enum err e = local_places(a, own, n_own, env_var, ctx, &places, &n_places);
+    return e == ERR_OK ? local_find(a, places, n_places, out, n) : e;
+}
+
 /* One request with a short deadline; whatever is odd means that nobody is there. */
 static enum err env_get(void *ctx, struct arena *a, uint16_t port, const char *path, str *body)
 {
@@ -202,6 +221,6 @@ enum err config_env_system(struct arena *a, struct config_env *out)
     if (!getcwd(cwd, sizeof cwd))
         return ERR_IO;
     *out = (struct config_env){ .cwd = arena_cstr(a, str_of(cwd)), .cores = (int)sysconf(_SC_NPROCESSORS_ONLN), .var = env_var, .read = env_read,
-                                .is_file = env_is_file, .list = env_list, .get = env_get };
+                                .is_file = env_is_file, .list = env_list, .models = env_models, .get = env_get };
     return out->cwd ? ERR_OK : ERR_LIMIT;
 }

@@ -4,7 +4,7 @@
 #include <signal.h>
 
 const struct command *const commands[] = {
-    &command_serve, &command_run, &command_exec, &command_explain, &command_models, &command_key, &command_prompt,
+    &command_serve, &command_run, &command_exec, &command_explain, &command_models, &command_pull, &command_rm, &command_key, &command_prompt,
     &command_log, &command_show, &command_replay, &command_diff, &command_verify, &command_export, &command_erase, &command_backup, &command_config,
     &command_doctor, &command_manual, NULL,
 };

@@ -1,7 +1,5 @@
-/* `hearth models`, `hearth config` and `hearth doctor`: what is there, what is in force, what is wrong. */
+/* `hearth config` and `hearth doctor`: what is in force, what is wrong. */
 #include "cmd/app.h"
-#include "cmd/ask.h"
-#include "cmd/discover.h"
 #include "cmd/term.h"
 #include "core/json.h"
 #include "io/socket.h"
@@ -11,91 +9,6 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
-
-/* ---- models ---- */
-
-/* What a running hearth says of its models, or nothing. */
-static str ask_models(struct arena *a, const char *socket)
-{
-    struct io_loop *l;
-    struct ask k;
-    str body = STR_NONE;
-    int fd;
-    if (io_connect_unix(socket, &fd) != ERR_OK)
-        return body;
-    close(fd);
-    if (io_loop_new(&l) != ERR_OK)
-        return body;
-    ask_call(l, socket, S("GET"), S("/v1/models"), S(""), STR_NONE, NULL, NULL, &k);
-    if (k.err == ERR_OK && k.status == 200)
-        body = arena_str(a, buf_str(&k.body));
-    ask_free(&k);
-    io_loop_free(l);
-    return body;
-}
-
-static str state_of(struct arena *a, str served, str name)
-{
-    json v;
-    str text;
-    if (!served.n || json_parse(a, served, &JSON_DEFAULT_LIMITS, &v, NULL) != ERR_OK)
-        return S("not running");
-    for (json m = json_first(json_member(v, S("data"))); json_type(m) != JSON_NONE; m = json_next(m))
-        if (json_is(json_member(m, S("id")), name))
-            return json_text(a, json_member(json_member(m, S("hearth")), S("state")), &text) == ERR_OK ? text : S("served");
-    return S("not in force: restart, or kill -HUP");
-}
-
-static int models_run(struct cmd *c)
-{
-    struct app_config *k;
-    char socket[108], size[24];
-    int code = app_load(c, true, &k);
-    if (code)
-        return code;
-    const struct policy *p = &k->config->policy;
-    str served = app_socket(k->config, socket) ? ask_models(&c->arena, socket) : STR_NONE;
-    if (!c->f.json && p->n_models)
-        printf("%s%-34s %-14s %-8s %-10s %s%s\n", term_out("1"), "MODEL", "PROVIDER", "ZONE", "STATE", "WHAT", term_out("0"));
-    for (size_t i = 0; i < p->n_models; i++) {
-        const struct model *m = &p->models[i];
-        struct stat st;
-        str state = state_of(&c->arena, served, m->name), what = m->file.n ? m->file : m->id.n ? m->id : m->name;
-        bool sized = m->file.n && stat(m->file.p, &st) == 0;
-        if (c->f.json) {
-            struct buf b = { .max = 1 << 16 };
-            struct json_out o;
-            json_out_init(&o, &b);
-            json_open(&o, '{');
-            const struct { const char *key; str v; } all[] = { { "name", m->name }, { "provider", m->provider->name }, { "zone", zone_name(m->provider->zone) }, { "state", state },
-                                                               { m->file.n ? "file" : "id", what } };
-            for (size_t f = 0; f < 5; f++) {
-                json_put_key(&o, str_of(all[f].key));
-                json_put_str(&o, all[f].v);
-            }
-            json_put_key(&o, S("default"));
-            json_put_bool(&o, m == p->default_model);
-            json_close(&o, '}');
-            printf("%.*s\n", STR_ARG(buf_str(&b)));
-            buf_free(&b);
-            continue;
-        }
-        term_cell(stdout, m->name, 34, true);
-        printf(" %-14.*s %-8.*s %-10.*s ", STR_ARG(m->provider->name), STR_ARG(zone_name(m->provider->zone)), STR_ARG(state));
-        term_text(stdout, what);
-        printf("%s%s%s%s\n", sized ? " (" : "", sized ? term_bytes(st.st_size, size) : "", sized ? ")" : "", m == p->default_model ? ", the default" : "");
-    }
-    if (!p->n_models)
-        fprintf(stderr, "No models. Put a GGUF into %s, or write hearth.yaml; see docs/configuration.md.\n", k->config->models_dir[k->config->n_models_dir - 1].p);
-    code = p->n_models ? EXIT_DONE : EXIT_MISSING;
-    app_unload(k);
-    return code;
-}
-
-const struct command command_models = {
-    .name = "models", .args = "", .brief = "list the models that can be asked for", .examples = "  hearth models\n  hearth models --json",
-    .flags = { &flag_json, &flag_config, &flag_model }, .max_args = 0, .run = models_run,
-};
 
 /* ---- config ---- */
 
@@ -195,7 +108,7 @@ static void examine_ledger(struct examination *x, const struct config *g)
 
 static void examine_models(struct examination *x, const struct config *g)
 {
-    finding(x, "models", g->policy.n_models > 0, g->policy.n_models ? "%zu can be asked for: hearth models" : "none: put a GGUF into the models folder, or write hearth.yaml", g->policy.n_models);
+    finding(x, "models", g->policy.n_models > 0, g->policy.n_models ? "%zu can be asked for: hearth models" : "none: fetch one (hearth pull --help), or write hearth.yaml", g->policy.n_models);
     for (size_t i = 0; i < g->policy.n_models; i++) {
         const struct model *m = &g->policy.models[i];
         if (m->file.n && access(m->file.p, R_OK))

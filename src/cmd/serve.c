@@ -10,14 +10,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { WATCH_MS = 1000, DRAIN_MS = 10000, RESTART_DRAIN_MS = 60000, ARGS_MAX = 64, WATCHED = 4 };
+enum { WATCH_MS = 1000, DRAIN_MS = 10000, RESTART_DRAIN_MS = 60000, ARGS_MAX = 64, WATCHED = 5 };
 
 struct serve {
     struct app app;
     struct cmd *c;
     struct io_signal hup, term, interrupt, again;
     struct io_timer watch;
-    struct stat file[WATCHED];          /* of the configuration, keys, prompts, when they were read or last looked at */
+    struct stat file[WATCHED];          /* of the configuration, keys, prompts, models, when they were read or last looked at */
     bool changing, restart;
     char args[8192];                    /* how this process was started: NUL after each */
     char *argv[ARGS_MAX + 1];
@@ -38,13 +38,13 @@ static void on_hup(struct io_signal *s, int signum)
 
 /* ---- the configuration's file ---- */
 
-/* A folder as one thing: how many files, how much in them, when one of them was written last. */
-static struct stat look_at_folder(str dir)
+/* A folder as one thing: how many files whose names end so, how much in them, when one of them was written last. */
+static struct stat look_at_folder(str dir, str ending)
 {
     struct stat sum = { .st_ino = 0 }, st;
     DIR *d = dir.n ? opendir(dir.p) : NULL;
     for (struct dirent *f; d && (f = readdir(d));)
-        if (fstatat(dirfd(d), f->d_name, &st, 0) == 0 && S_ISREG(st.st_mode)) {
+        if (str_ends(str_of(f->d_name), ending) && fstatat(dirfd(d), f->d_name, &st, 0) == 0 && S_ISREG(st.st_mode)) {
             sum.st_ino++;
             sum.st_size += st.st_size;
             if (st.st_mtim.tv_sec > sum.st_mtim.tv_sec || (st.st_mtim.tv_sec == sum.st_mtim.tv_sec && st.st_mtim.tv_nsec > sum.st_mtim.tv_nsec))
@@ -59,11 +59,13 @@ static struct stat look_at_folder(str dir)
 static void look_at_files(const struct serve *v, struct stat out[WATCHED])
 {
     const struct config *c = v->app.cfg->config;
-    const str paths[WATCHED - 1] = { c->path, c->keys_options.file, c->prompt_options.file };
-    for (int i = 0; i < WATCHED - 1; i++)
+    const str paths[] = { c->path, c->keys_options.file, c->prompt_options.file };
+    for (int i = 0; i < WATCHED - 2; i++)
         if (!paths[i].n || stat(paths[i].p, &out[i]) != 0)
             out[i] = (struct stat){ .st_ino = 0 };
-    out[WATCHED - 1] = look_at_folder(c->prompt_options.dir);
+    out[WATCHED - 2] = look_at_folder(c->prompt_options.dir, S(""));
+    /* Without a file the models are what lies in hearth's folder: a pulled one is served at once. */
+    out[WATCHED - 1] = look_at_folder(c->path.n || v->c->f.model ? STR_NONE : c->models_dir[0], S(".gguf"));
 }
 
 static bool is_same_file(const struct stat *x, const struct stat *y)

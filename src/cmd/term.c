@@ -82,24 +82,27 @@ void term_cell(FILE *to, str text, int width, bool pad)
         fputc(' ', to);
 }
 
-void term_progress(const char *what, int64_t done, int64_t total)
+void term_progress(const char *what, int64_t done, int64_t total) { term_progress_with(what, done, total, ""); }
+
+void term_progress_with(const char *what, int64_t done, int64_t total, const char *after)
 {
     static const char *const spin[] = { "⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏" };
     static int64_t last_ms;
-    enum { CELLS = 28 };
+    enum { CELLS = 28, CELLS_LEAST = 6 };
     int64_t now = clock_mono_us(&clock_system) / 1000;
     if (!term_is_err() || (now - last_ms < 80 && done != total))
         return;
     last_ms = now;
     if (total <= 0) {
-        fprintf(stderr, "\r\033[K%s %s", spin[now / 80 % 10], what);
+        fprintf(stderr, "\r\033[K%s %s%s", spin[now / 80 % 10], what, after);
         return;
     }
-    int full = (int)((double)done / (double)total * CELLS);
+    int room = term_width() - (int)strlen(what) - (int)strlen(after) - 10, cells = room < CELLS_LEAST ? CELLS_LEAST : room < CELLS ? room : CELLS;
+    int full = (int)((double)done / (double)total * cells);
     fprintf(stderr, "\r\033[K%s [", what);
-    for (int i = 0; i < CELLS; i++)
+    for (int i = 0; i < cells; i++)
         fputs(i < full ? "█" : "·", stderr);
-    fprintf(stderr, "] %3d %%", (int)((double)done / (double)total * 100));
+    fprintf(stderr, "] %3d %%%s", (int)((double)done / (double)total * 100), after);
 }
 
 void term_progress_end(void)
@@ -131,5 +134,18 @@ char *term_duration(int64_t us, char out[24])
         snprintf(out, 24, "%.1f s", (double)us / 1e6);
     else
         snprintf(out, 24, "%d min %d s", (int)(us / 60000000), (int)(us / 1000000 % 60));
+    return out;
+}
+
+char *term_count(uint64_t n, char out[24])
+{
+    static const char *const unit[] = { "", "K", "M", "B", "T" };
+    double v = (double)n;
+    int u = 0;
+    while (v >= 999.5 && u < 4) {
+        v /= 1000;
+        u++;
+    }
+    snprintf(out, 24, u && v < 9.95 ? "%.1f%s" : "%.0f%s", v, unit[u]);
     return out;
 }

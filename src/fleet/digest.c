@@ -113,3 +113,15 @@ enum err fleet_digest_file(int fd, const char *cache_path, struct digest *out, b
         digest_cache_add(cache_path, k, out);
     return ERR_OK;
 }
+
+void fleet_digest_note(int fd, const char *cache_path, const struct digest *d)
+{
+    struct stat st;
+    struct digest known;
+    char key[160];
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
+        return;
+    str k = str_slice(key, digest_cache_key(&st, key));
+    if (!digest_cache_find(cache_path, k, &known))
+        digest_cache_add(cache_path, k, d);
+}

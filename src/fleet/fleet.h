@@ -87,5 +87,7 @@ void fleet_look(struct fleet_engine *e, struct fleet_state *out);
 
 /* SHA-256 of an open file, through the cache; `path` is only for messages. Blocking: for a thread of its own. */
 enum err fleet_digest_file(int fd, const char *cache_path, struct digest *out, bool *from_cache);
+/* Keeps a digest that was taken of this very file just now. */
+void fleet_digest_note(int fd, const char *cache_path, const struct digest *d);
 
 #endif

@@ -23,6 +23,7 @@ struct transfer {
     char url[DOWNLOAD_URL];
     const char *accept;
     bool running, plain, direct;        /* plain: only http on loopback so far; direct: this hop is the address that was asked for */
+    bool remembered;                    /* it began where an earlier one was redirected to */
     int redirects;
     int64_t last_ms;
     struct buf text;                    /* a text, or the beginning of an error's body */
@@ -665,7 +666,8 @@ static enum err start_some(struct downloader *d, struct download_sink *s, int *a
         t->accept = NULL;
         t->handed = t->from;
         t->text.max = ERROR_BYTES;
-        enum err e = first_hop(t, *d->resolved ? d->resolved : d->first, !*d->resolved);
+        t->remembered = *d->resolved != '\0';
+        enum err e = first_hop(t, t->remembered ? d->resolved : d->first, !t->remembered);
         if (e != ERR_OK)
             return e;
         ++*active;
@@ -698,7 +700,7 @@ static enum err file_hop_ended(struct transfer *t, CURLcode result, int *active)
         again = true;
         e = fail(d, ERR_CUT, "the answer ended early");
     }
-    if (*d->resolved && t->err == ERR_OK && (status == 401 || status == 403 || status == 404 || status == 410)) {
+    if (t->remembered && t->err == ERR_OK && (status == 401 || status == 403 || status == 404 || status == 410)) {
         d->resolved[0] = '\0';          /* a signed address that ran out: the way to it is asked for anew */
         again = true;
     }

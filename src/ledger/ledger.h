@@ -134,6 +134,16 @@ enum err ledger_read_model(struct ledger_reader *r, struct arena *a, const struc
 /* What each key's answers have cost since two moments (the earlier one first). */
 enum err ledger_read_spend(struct ledger_reader *r, int64_t month_us, int64_t day_us, void (*each)(void *ctx, str key, int64_t day_micros, int64_t month_micros), void *ctx);
 
+/* The latest `limit` good answers, newest first: by which model, when, and how fast, from the first visible byte on. */
+struct ledger_answer {
+    str model;                          /* lives during the call */
+    bool has_fingerprint;
+    struct digest fingerprint;
+    int64_t at_us;
+    double tokens_per_second;           /* 0: it does not tell */
+};
+enum err ledger_read_answers(struct ledger_reader *r, int64_t limit, void (*each)(void *ctx, const struct ledger_answer *a), void *ctx);
+
 struct ledger_verdict {
     int64_t rows, calls, ends, cut, bodies;
     int64_t bad_seq;                    /* 0: none; else the first row that is wrong */

@@ -252,6 +252,31 @@ done:
     return rc == SQLITE_DONE ? ERR_OK : ERR_STORE;
 }
 
+enum err ledger_read_answers(struct ledger_reader *r, int64_t limit, void (*each)(void *ctx, const struct ledger_answer *a), void *ctx)
+{
+    /* What happened before the attempt was sent is in total_us, but not in first_us. */
+    static const char sql[] = "SELECT model, fingerprint, at_us, output_tokens, total_us - overhead_us - coalesce(queue_us, 0) - first_us FROM row"
+                              " WHERE kind = ?1 AND outcome = 'ok' AND model IS NOT NULL ORDER BY seq DESC LIMIT ?2";
+    sqlite3_stmt *q = NULL;
+    int rc = SQLITE_ERROR;
+    if (sqlite3_prepare_v2(r->db, sql, sizeof sql, &q, NULL) != SQLITE_OK)
+        goto done;
+    sqlite3_bind_int(q, 1, ROW_END);
+    sqlite3_bind_int64(q, 2, limit);
+    while ((rc = sqlite3_step(q)) == SQLITE_ROW) {
+        struct ledger_answer a = { .model = { (const char *)sqlite3_column_text(q, 0), (size_t)sqlite3_column_bytes(q, 0) }, .at_us = sqlite3_column_int64(q, 2) };
+        int64_t tokens = sqlite3_column_int64(q, 3), us = sqlite3_column_int64(q, 4);
+        a.has_fingerprint = sqlite3_column_bytes(q, 1) == (int)sizeof a.fingerprint.b;
+        if (a.has_fingerprint)
+            memcpy(a.fingerprint.b, sqlite3_column_blob(q, 1), sizeof a.fingerprint.b);
+        a.tokens_per_second = tokens > 1 && us > 0 ? (double)(tokens - 1) * 1e6 / (double)us : 0;
+        each(ctx, &a);
+    }
+done:
+    sqlite3_finalize(q);
+    return rc == SQLITE_DONE ? ERR_OK : ERR_STORE;
+}
+
 /* ---- verifying ---- */
 
 struct audit {

@@ -33,14 +33,22 @@ static bool is_file(void *ctx, const char *path)
 
 static enum err list(void *ctx, struct arena *a, const char *path, str **names, size_t *n)
 {
-    (void)path;
-    if (!ctx)
-        return ERR_NOTFOUND;
-    *names = arena_new(a, str, 3);
-    (*names)[0] = S("Tiny-Q4.gguf");
-    (*names)[1] = S("notes.txt");
-    (*names)[2] = S("it's.gguf");       /* a quote: discovery leaves it out */
-    *n = 3;
+    (void)ctx, (void)a, (void)path, (void)names, (void)n;
+    return ERR_NOTFOUND;
+}
+
+static enum err models(void *ctx, struct arena *a, const str *own, size_t n_own, struct local_model **out, size_t *n)
+{
+    const struct local_model all[] = {
+        { .store = LOCAL_HEARTH, .name = S("tiny-q4"), .path = S("/m/Tiny-Q4.gguf"), .files = 1 },
+        { .store = LOCAL_HEARTH, .name = S("quote"), .path = S("/m/it's.gguf"), .files = 1 },      /* discovery leaves it out */
+        { .store = LOCAL_HEARTH, .name = S("split"), .path = S("/m/s-00001-of-00002.gguf"), .files = 2 },
+        { .store = LOCAL_OLLAMA, .name = S("ollama:qwen3:4b"), .path = S("/o/blobs/sha256-1"), .files = 1, .family = S("chatml") },
+    };
+    assert_true(n_own == 2 && str_eq(own[0], S("/home/u/.local/share/hearth/models")) && str_eq(own[1], S("/home/u/.cache/hearth/models")));
+    *n = ctx ? 4 : 0;
+    *out = arena_alloc(a, sizeof all, 8);
+    memcpy(*out, all, sizeof all);
     return ERR_OK;
 }
 
@@ -52,7 +60,7 @@ static enum err no_get(void *ctx, struct arena *a, uint16_t port, const char *pa
 
 static struct config_env env(void *ctx)
 {
-    return (struct config_env){ .ctx = ctx, .cwd = "/work", .cores = 2, .var = var, .read = no_read, .is_file = is_file, .list = list, .get = no_get };
+    return (struct config_env){ .ctx = ctx, .cwd = "/work", .cores = 2, .var = var, .read = no_read, .is_file = is_file, .list = list, .models = models, .get = no_get };
 }
 
 /* ---- mistakes ---- */
@@ -206,8 +214,9 @@ static void without_a_file_the_models_of_the_folder_are_served(void **state)
     arena_init(&a, CONFIG_ARENA);
     assert_int_equal(config_load(&a, NULL, &e, &c, &errors), ERR_OK);
     assert_int_equal(c->path.n, 0);
-    assert_int_equal(c->policy.n_models, 1);
+    assert_int_equal(c->policy.n_models, 2);
     assert_true(str_eq(c->policy.models[0].name, S("tiny-q4")));
+    assert_true(str_eq(c->policy.models[1].name, S("ollama:qwen3:4b")) && str_eq(c->policy.models[1].chat_template, S("chatml")));
     assert_true(c->policy.default_model == &c->policy.models[0]);
     assert_int_equal(config_load(&a, "gone.yaml", &e, &c, &errors), ERR_NOTFOUND);
     assert_true(str_eq(buf_str(&errors), S("gone.yaml: there is no such file\n")));

@@ -16,7 +16,7 @@ struct world {
     struct ledger *l;
     struct ledger_port port;
     int ok, bad;
-    int64_t last_seq;
+    int64_t last_seq, tokens;           /* tokens: of the next answer, which takes half a second after its first */
 };
 
 static void no_wake(void *ctx) { (void)ctx; }
@@ -80,6 +80,12 @@ static enum err put(struct world *w, enum row_kind kind, const char *call, str r
     e->row.outcome = kind == ROW_END ? S("ok") : STR_NONE;
     e->row.temperature = 0.1;
     e->row.model = S("tiny");
+    if (kind == ROW_END && w->tokens) {
+        e->row.output_tokens = w->tokens;
+        e->row.overhead_us = 1000;
+        e->row.first_us = 99000;
+        e->row.total_us = 600000;
+    }
     if (request.n)
         e->request = (struct ledger_body){ &slices[0], 1 };
     if (response.n)
@@ -135,6 +141,43 @@ static void rows_come_back_as_they_were_written_and_the_chain_is_sound(void **st
     n = 0;
     assert_int_equal(ledger_read(r, &(struct ledger_filter){ .outcome = S("cut") }, count, &n), ERR_OK);
     assert_int_equal(n, 2);
+    ledger_reader_close(r);
+}
+
+struct answers { int n; double last; int64_t at; };
+
+static void on_answer(void *ctx, const struct ledger_answer *a)
+{
+    struct answers *all = ctx;
+    assert_true(str_eq(a->model, S("tiny")) && !a->has_fingerprint);
+    assert_true(all->at == 0 || a->at_us <= all->at);
+    all->at = a->at_us;
+    all->last = a->tokens_per_second;
+    all->n++;
+}
+
+static void answers_are_told_newest_first_with_their_speed(void **state)
+{
+    struct world *w = *state;
+    struct ledger_reader *r;
+    struct answers all = { .n = 0 };
+    start(w);
+    w->tokens = 11;
+    assert_int_equal(put(w, ROW_END, "fast", STR_NONE, STR_NONE, false), ERR_OK);
+    w->tokens = 0;
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(put(w, ROW_INTENT, "later", STR_NONE, STR_NONE, false), ERR_OK);
+        assert_int_equal(put(w, ROW_END, i ? "later" : "other", STR_NONE, STR_NONE, false), ERR_OK);
+    }
+    ledger_close(w->l);
+    assert_int_equal(ledger_reader_open(w->path, &r, w->why), ERR_OK);
+    assert_int_equal(ledger_read_answers(r, 100, on_answer, &all), ERR_OK);
+    assert_int_equal(all.n, 4);
+    assert_true(all.last > 19.99 && all.last < 20.01);       /* the oldest: 10 tokens after the first in half a second */
+    all = (struct answers){ .n = 0 };
+    assert_int_equal(ledger_read_answers(r, 2, on_answer, &all), ERR_OK);
+    assert_int_equal(all.n, 2);
+    assert_true(all.last <= 0);
     ledger_reader_close(r);
 }
 
@@ -358,6 +401,7 @@ int main(void)
 #define TEST(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(rows_come_back_as_they_were_written_and_the_chain_is_sound),
+        TEST(answers_are_told_newest_first_with_their_speed),
         TEST(a_change_of_any_column_is_found_in_the_first_bad_row),
         TEST(a_second_end_is_found),
         TEST(a_second_writer_is_told_who_the_first_is),
