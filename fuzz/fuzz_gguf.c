@@ -27,6 +27,35 @@ static void check_prefix(str file, size_t cut, enum err whole)
     free(exact);
 }
 
+struct visit { str file; uint64_t pairs, tensors; };
+
+static void on_pair(void *ctx, str key, str whole)
+{
+    struct visit *v = ctx;
+    assert(inside(whole, v->file) && key.p > whole.p && key.p + key.n < whole.p + whole.n);
+    v->pairs++;
+}
+
+static void on_tensor(void *ctx, str whole, uint64_t offset, uint64_t bytes)
+{
+    struct visit *v = ctx;
+    (void)offset;
+    (void)bytes;
+    assert(inside(whole, v->file) && whole.n >= 8 + 1 + 4 + 4 + 8);
+    v->tensors++;
+}
+
+/* The same verdict, and everything that was counted was shown. */
+static void check_visit(str file, enum err whole, const struct gguf_facts *f)
+{
+    struct visit v = { .file = file };
+    struct gguf_visitor visitor = { &v, on_pair, on_tensor };
+    struct gguf_facts seen;
+    const char *why = NULL;
+    if (gguf_visit(file, file.n, &visitor, &seen, &why) != whole || (whole == ERR_OK && (v.pairs != f->n_keys || v.tensors != f->n_tensors)))
+        __builtin_trap();
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
     struct gguf_facts f = { .version = 0 };
@@ -38,6 +67,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
     assert(at <= n);
     check_prefix(file, n / 2, e);
     check_prefix(file, n > 9 ? n - 9 : 0, e);
+    check_visit(file, e, &f);
     if (gguf_split_name(file, &stem, &no, &count))
         assert(stem.n > 0 && stem.n < n && no >= 1 && no <= count);
     if (e != ERR_OK) {

@@ -64,7 +64,7 @@ static void progress_text(const struct view *v, const struct pull_event *e, char
 
 /* ---- events ---- */
 
-static const char *const step_names[] = { "listing", "have", "waiting", "begin", "progress", "retry", "checking", "file" };
+static const char *const step_names[] = { "listing", "have", "waiting", "begin", "progress", "retry", "checking", "file", "joining" };
 
 static void print_json(const struct view *v, const struct pull_event *e)
 {
@@ -159,6 +159,7 @@ static void print_event(struct view *v, const struct pull_event *e)
         if (e->file && e->done < e->total)
             print_progress(v, e, "checking");
         return;
+    case PULL_JOINING: print_progress(v, e, "joining"); return;
     case PULL_RETRY:
         term_progress_end();
         fputs("trying again", stderr);
@@ -181,7 +182,7 @@ static bool on_event(void *ctx, const struct pull_event *e)
         v->n = 0;
     if (e->step == PULL_BEGIN || e->step == PULL_PROGRESS)
         sample(v, e->done);
-    bool many = e->step == PULL_PROGRESS || e->step == PULL_LISTING || e->step == PULL_WAITING || e->step == PULL_CHECKING;
+    bool many = e->step == PULL_PROGRESS || e->step == PULL_LISTING || e->step == PULL_WAITING || e->step == PULL_CHECKING || e->step == PULL_JOINING;
     if (v->json && (!many || e->step != v->last || now_ms() - v->told_ms >= RATE_MS / 6)) {
         v->told_ms = many ? now_ms() : v->told_ms;
         v->last = e->step;
@@ -236,13 +237,16 @@ static void print_done(const struct pulled *p, const struct config *g)
     printf("  file    %.*s\n  sha256  ", STR_ARG(p->path));
     for (size_t i = 0; i < sizeof p->digest.b; i++)
         printf("%02x", p->digest.b[i]);
-    printf("%s\n", p->announced ? ", as announced" : ": none was announced, so this is only what came");
+    if (p->joined)
+        printf(", of the %u files that it was split over, each checked\n", p->joined);
+    else
+        printf("%s\n", p->announced ? ", as announced" : ": none was announced, so this is only what came");
     if (!p->has_template && !p->family.n)
         puts("  chat    the file has no chat template: name a family in the configuration (chat_template: chatml), or it only completes text");
     if (p->projector)
         puts("  images  its projector is not fetched: it reads text");
     if (p->files > 1) {
-        printf("  split   over %u files: join them to run it, llama-gguf-split --merge\n", p->files);
+        printf("  split   over %u files, and the disk has no room for one: make some and pull it again, or join them with llama-gguf-split --merge\n", p->files);
         return;
     }
     if (g->path.n) {

@@ -31,7 +31,7 @@ static const char *const file_types[] = {
     [38] = "MXFP4_MOE", [39] = "NVFP4", [40] = "Q1_0",    [41] = "Q2_0",
 };
 
-struct reader { str in; uint64_t size, at; bool again; const char *why; };
+struct reader { str in; uint64_t size, at; bool again; const char *why; const struct gguf_visitor *visitor; };
 
 bool gguf_type_block(uint32_t type, uint32_t *elements, uint32_t *bytes)
 {
@@ -186,16 +186,9 @@ static bool read_text(struct reader *r, struct gguf_facts *f, str key)
     return true;
 }
 
-static bool read_pair(struct reader *r, struct gguf_facts *f)
+static bool read_value(struct reader *r, struct gguf_facts *f, str key, uint64_t type)
 {
-    str key;
-    uint64_t type, v = 0;
-    if (!get_str(r, MAX_KEY, &key) || !get(r, 4, &type))
-        return false;
-    if (key.n == 0 || memchr(key.p, 0, key.n))
-        return bad(r, "a key is empty or holds a NUL byte");
-    if (type >= V_COUNT)
-        return bad(r, "a value is of an unknown type");
+    uint64_t v = 0;
     uint64_t *fact = number_fact(f, key);
     if (type == V_ARRAY)
         return read_array(r, fact);
@@ -216,6 +209,23 @@ static bool read_pair(struct reader *r, struct gguf_facts *f)
     if (type != V_U32 || v == 0 || v > MAX_ALIGNMENT || (v & (v - 1)) != 0)
         return bad(r, "general.alignment is not a power of two that makes sense");
     f->alignment = v;
+    return true;
+}
+
+static bool read_pair(struct reader *r, struct gguf_facts *f)
+{
+    str key;
+    uint64_t type, from = r->at;
+    if (!get_str(r, MAX_KEY, &key) || !get(r, 4, &type))
+        return false;
+    if (key.n == 0 || memchr(key.p, 0, key.n))
+        return bad(r, "a key is empty or holds a NUL byte");
+    if (type >= V_COUNT)
+        return bad(r, "a value is of an unknown type");
+    if (!read_value(r, f, key, type))
+        return false;
+    if (r->visitor)
+        r->visitor->on_pair(r->visitor->ctx, key, str_slice(r->in.p + from, r->at - from));
     return true;
 }
 
@@ -240,7 +250,7 @@ static bool tensor_size(struct reader *r, const uint64_t *dims, uint32_t type, u
 /* Notes in *end where the tensor's data ends, relative to the data's start. */
 static bool read_tensor(struct reader *r, struct gguf_facts *f, uint64_t *end)
 {
-    uint64_t n_dims, dims[MAX_DIMS] = { 1, 1, 1, 1 }, type, offset, bytes, elements;
+    uint64_t n_dims, dims[MAX_DIMS] = { 1, 1, 1, 1 }, type, offset, bytes, elements, from = r->at;
     str name;
     if (!get_str(r, MAX_NAME, &name) || !get(r, 4, &n_dims))
         return false;
@@ -255,6 +265,8 @@ static bool read_tensor(struct reader *r, struct gguf_facts *f, uint64_t *end)
         return false;
     if (offset % f->alignment != 0)
         return bad(r, "a tensor's data is not aligned");
+    if (r->visitor)
+        r->visitor->on_tensor(r->visitor->ctx, str_slice(r->in.p + from, r->at - from), offset, bytes);
     if (__builtin_add_overflow(offset, bytes, &offset))
         return bad(r, "a tensor's place overflows");
     *end = offset > *end ? offset : *end;
@@ -293,9 +305,8 @@ static bool read_file(struct reader *r, struct gguf_facts *f)
     return f->n_tensors > 0 || f->split_count > 1 || bad(r, "the file has no tensors");
 }
 
-enum err gguf_head(str head, uint64_t size, struct gguf_facts *out, const char **why, uint64_t *at)
+static enum err read_head(struct reader r, struct gguf_facts *out, const char **why, uint64_t *at)
 {
-    struct reader r = { .in = head, .size = size, .why = "the file ends before its header does" };
     struct gguf_facts f = { .alignment = 32, .file_type = -1 };
     bool ok = read_file(&r, &f);
     if (at)
@@ -308,6 +319,21 @@ enum err gguf_head(str head, uint64_t size, struct gguf_facts *out, const char *
     }
     *out = f;
     return ERR_OK;
+}
+
+#define READER(head, all) { .in = (head), .size = (all), .why = "the file ends before its header does" }
+
+enum err gguf_head(str head, uint64_t size, struct gguf_facts *out, const char **why, uint64_t *at)
+{
+    struct reader r = READER(head, size);
+    return read_head(r, out, why, at);
+}
+
+enum err gguf_visit(str head, uint64_t size, const struct gguf_visitor *v, struct gguf_facts *out, const char **why)
+{
+    struct reader r = READER(head, size);
+    r.visitor = v;
+    return read_head(r, out, why, NULL);
 }
 
 enum err gguf_check(str file, struct gguf_facts *out, const char **why, uint64_t *at) { return gguf_head(file, file.n, out, why, at); }

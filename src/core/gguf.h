@@ -32,6 +32,15 @@ enum err gguf_check(str file, struct gguf_facts *out, const char **why, uint64_t
 /* The same when only the first bytes of a file of `size` bytes are at hand: ERR_AGAIN when more of them are needed. */
 enum err gguf_head(str head, uint64_t size, struct gguf_facts *out, const char **why, uint64_t *at);
 
+/* The same, with what the header is made of in its order, for those who write it anew: each key with type and value as they stand, each tensor's
+ * entry, whose last 8 bytes are the offset of its data. The slices lie in `head`; what was told before an error is worth nothing. */
+struct gguf_visitor {
+    void *ctx;
+    void (*on_pair)(void *ctx, str key, str whole);
+    void (*on_tensor)(void *ctx, str whole, uint64_t offset, uint64_t bytes);
+};
+enum err gguf_visit(str head, uint64_t size, const struct gguf_visitor *v, struct gguf_facts *out, const char **why);
+
 /* Elements and bytes of a block of a tensor type; false: not known here. */
 bool gguf_type_block(uint32_t type, uint32_t *elements, uint32_t *bytes);
 /* "Q4_K_M" for a file type; "" for one that is not known. */

@@ -258,6 +258,7 @@ enum err local_record_read(struct arena *a, int dir, const char *file, struct lo
     r.template = record_text(a, v, "template");
     r.params = record_text(a, v, "params");
     r.system = record_text(a, v, "system");
+    r.parts = record_text(a, v, "parts");
     (void)json_bool(json_member(v, S("announced")), &r.announced);
     (void)json_i64(json_member(v, S("pulled_us")), &r.pulled_us);
     *out = r;
@@ -267,7 +268,8 @@ enum err local_record_read(struct arena *a, int dir, const char *file, struct lo
 void local_record_write(struct buf *b, const struct local_record *r)
 {
     const struct { const char *key; str text; } texts[] = { { "name", r->name },         { "source", r->source }, { "url", r->url },      { "commit", r->commit },
-                                                            { "template", r->template }, { "params", r->params }, { "system", r->system } };
+                                                            { "template", r->template }, { "params", r->params }, { "system", r->system },
+                                                            { "parts", r->parts } };
     struct json_out o;
     char hex[HEX_DIGEST];
     hex_encode(r->digest.b, sizeof r->digest.b, hex);

@@ -50,6 +50,7 @@ enum err local_read_head(int fd, struct buf *head, struct gguf_facts *out, const
 /* What `hearth pull` keeps beside a file. */
 struct local_record {
     str name, source, url, commit, template, params, system;    /* empty: not known */
+    str parts;                          /* of a model that was split and is one file now: the digests of its files, in order, hexadecimal */
     struct digest digest;
     bool announced;                     /* the source said the digest */
     uint64_t size;

@@ -2,7 +2,9 @@
 #include "fleet/pull.h"
 
 #include "core/clock.h"
+#include "core/gguf.h"
 #include "fleet/fleet.h"
+#include "fleet/join.h"
 #include "fleet/local.h"
 #include "fleet/part.h"
 
@@ -58,9 +60,10 @@ static int64_t now_ms(void) { return clock_mono_us(&clock_system) / 1000; }
 static bool tell(struct puller *p, struct pull_event e)
 {
     if (p->files) {
+        bool joined = p->at == p->n;    /* the one that comes of all */
         e.file = p->files[p->at].name;
-        e.index = p->at + 1;
-        e.count = p->n;
+        e.index = joined ? 1 : p->at + 1;
+        e.count = joined ? 1 : p->n;
     }
     if (p->o->on_event && !p->o->on_event(p->o->ctx, &e))
         p->stopped = true;
@@ -176,7 +179,7 @@ static enum err ask(struct puller *p, const char *url, const char *accept, size_
 
 static enum err new_files(struct puller *p, uint32_t n)
 {
-    p->files = arena_new(p->a, struct wanted, n);
+    p->files = arena_new(p->a, struct wanted, n + 1);        /* one more: what they are joined to */
     p->n = n;
     return p->files ? ERR_OK : fail(p, ERR_LIMIT, "%s", err_text(ERR_LIMIT));
 }
@@ -359,8 +362,9 @@ static enum err read_facts(struct puller *p, int fd, const char *name)
     else if (f.type.n && !str_eq(f.type, S("model")))
         e = fail(p, ERR_SYNTAX, "%s is not a language model: its general.type is %.*s", name, STR_ARG(f.type));
     if (e == ERR_OK) {
-        p->out->parameters += f.parameters;
-        if (p->at == 0) {
+        bool whole = p->at == p->n;     /* joined */
+        p->out->parameters = whole ? f.parameters : p->out->parameters + f.parameters;
+        if (p->at == 0 || whole) {
             const char *family = f.chat_template.n ? NULL : source_template_family(p->record.template);
             p->out->architecture = arena_str(p->a, f.architecture);
             p->out->file_type = f.file_type;
@@ -384,6 +388,8 @@ static enum err write_record(struct puller *p, const char *name, uint64_t size, 
     r.size = size;
     r.url = str_of(p->files[p->at].url);
     r.url.n = str_index(r.url, '?');
+    if (p->at < p->n)                   /* the whole's alone */
+        r.parts = STR_NONE;
     r.pulled_us = clock_wall_us(&clock_system);
     local_record_write(&b, &r);
     snprintf(record, sizeof record, "%s.json", name);
@@ -405,8 +411,8 @@ static enum err file_done(struct puller *p, int fd, uint64_t size, const struct 
         return e;
     if (p->o->digests)                  /* it was hashed here: loading it need not do that again */
         fleet_digest_note(fd, p->o->digests, digest);
-    p->out->bytes += size;
-    if (p->at == 0) {
+    p->out->bytes = p->at < p->n ? p->out->bytes + size : size;
+    if (p->at == 0 || p->at == p->n) {
         p->out->digest = *digest;
         p->out->announced = announced;
     }
@@ -524,6 +530,139 @@ static enum err fetch_file(struct puller *p)
             return e;
     }
     return fail(p, ERR_BUSY, "%s changes all the time: other processes fetch it too", w->name);
+}
+
+/* ---- a model of several files ---- */
+
+/* The digests of its files, so that a later pull knows whether the whole is made of the same. Empty: one was not announced. */
+static str parts_text(struct puller *p)
+{
+    struct buf b = { .max = SOURCE_SPLIT * (HEX_DIGEST + 1) };
+    char hex[HEX_DIGEST];
+    bool all = true;
+    for (uint32_t i = 0; i < p->n; i++) {
+        hex_encode(p->files[i].digest.b, sizeof p->files[i].digest.b, hex);
+        all &= p->files[i].has_digest && buf_printf(&b, "%s%.*s", i ? " " : "", HEX_DIGEST, hex) == ERR_OK;
+    }
+    str text = all ? arena_str(p->a, buf_str(&b)) : STR_NONE;
+    buf_free(&b);
+    return text;
+}
+
+/* The file that all become: *there, made of the same; *replace, made of older ones. */
+static enum err look_for_whole(struct puller *p, bool *there, bool *replace)
+{
+    struct wanted *w = &p->files[p->n];
+    struct local_record r;
+    struct stat st;
+    str stem;
+    uint32_t no, count;
+    *there = *replace = false;
+    if (!gguf_split_name(str_of(p->files[0].name), &stem, &no, &count))
+        return fail(p, ERR_UPSTREAM, "the names of the model's files do not belong together");
+    *w = (struct wanted){ .url = p->files[0].url };
+    snprintf(w->name, sizeof w->name, "%.*s.gguf", STR_ARG(stem));
+    p->record.parts = parts_text(p);
+    int fd = openat(p->dir, w->name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return ERR_OK;
+    bool known = local_record_read(p->a, p->dir, w->name, &r) == ERR_OK && fstat(fd, &st) == 0 && (uint64_t)st.st_size == r.size && str_eq(r.source, p->record.source);
+    *there = known && p->record.parts.n && str_eq(r.parts, p->record.parts);
+    *replace = known;
+    enum err e = known ? ERR_OK : fail(p, ERR_FORBIDDEN, "another model is called %s already: give this one a name with --name, or remove that one with: hearth rm %.*s", w->name, STR_ARG(p->record.name));
+    if (*there) {
+        p->at = p->n;
+        p->out->joined = p->n;
+        e = read_facts(p, fd, w->name);
+        if (e == ERR_OK)
+            e = file_done(p, fd, r.size, &r.digest, false, true);
+    }
+    close(fd);
+    return e;
+}
+
+static enum err write_joined(void *ctx, uint64_t at, str data)
+{
+    struct puller *p = ctx;
+    enum err e = on_data(p, at, data);
+    if (e != ERR_OK || now_ms() - p->told_ms < EVENT_MS)
+        return e;
+    p->told_ms = now_ms();
+    e = part_hash(p->part, HASH_PIECE);
+    if (!tell(p, (struct pull_event){ .step = PULL_JOINING, .done = part_come(p->part), .total = part_size(p->part) }))
+        return fail(p, ERR_CLIENT, "stopped");
+    return e == ERR_AGAIN ? ERR_OK : e;
+}
+
+static void remove_parts(struct puller *p)
+{
+    char record[SOURCE_NAME + 16];
+    for (uint32_t i = 0; i < p->n; i++) {
+        snprintf(record, sizeof record, "%s.json", p->files[i].name);
+        (void)unlinkat(p->dir, p->files[i].name, 0);
+        (void)unlinkat(p->dir, record, 0);
+    }
+}
+
+static enum err join_into_part(struct puller *p, const struct join *j, bool replace)
+{
+    struct part_wish wish = { .source = p->record.source };
+    char why[256];
+    enum err e = part_open(p->dir, p->files[p->n].name, &wish, on_wait, p, &p->part, why);
+    if (e != ERR_OK)
+        return fail(p, e, "%s", e == ERR_AGAIN ? "another process joins the model's files" : why);
+    e = part_begin(p->part, join_size(j), STR_NONE, false);
+    if (e == ERR_OK && check_space(p, join_size(j)) != ERR_OK) {
+        part_close(p->part);            /* it stays split; the output says how it is joined by hand */
+        p->part = NULL;
+        return ERR_OK;
+    }
+    if (e == ERR_OK)
+        e = join_write(j, write_joined, p);
+    if (e == ERR_IO && !*p->why)
+        (void)fail(p, e, "a file of the model cannot be read again");
+    if (e == ERR_OK && (e = finish_part(p, replace)) == ERR_OK) {
+        p->out->joined = p->n;
+        remove_parts(p);
+    }
+    part_close(p->part);
+    p->part = NULL;
+    return e;
+}
+
+static enum err join_files(struct puller *p, bool replace)
+{
+    int fds[SOURCE_SPLIT];
+    uint32_t open_files = 0;
+    struct join *j = NULL;
+    const char *why = "";
+    enum err e = ERR_OK;
+    for (; e == ERR_OK && open_files < p->n; open_files++)
+        if ((fds[open_files] = openat(p->dir, p->files[open_files].name, O_RDONLY | O_CLOEXEC | O_NONBLOCK)) < 0) {
+            e = fail(p, ERR_IO, "%s: %s", p->files[open_files].name, strerror(errno));
+            break;
+        }
+    p->at = p->n;
+    p->why[0] = '\0';
+    if (e == ERR_OK && (e = join_plan(fds, p->n, &j, &why)) != ERR_OK)
+        (void)fail(p, e, "the files of the model cannot be joined: %s", why);
+    if (e == ERR_OK)
+        e = join_into_part(p, j, replace);
+    join_free(j);
+    while (open_files > 0)
+        close(fds[--open_files]);
+    return e;
+}
+
+static enum err fetch_all(struct puller *p)
+{
+    bool there = false, replace = false;
+    enum err e = p->n > 1 ? look_for_whole(p, &there, &replace) : ERR_OK;
+    if (e != ERR_OK || there)
+        return e;
+    for (p->at = 0; e == ERR_OK && p->at < p->n; p->at++)
+        e = fetch_file(p);
+    return e == ERR_OK && p->n > 1 ? join_files(p, replace) : e;
 }
 
 /* ---- a file of this machine ---- */
@@ -694,8 +833,8 @@ enum err pull(struct arena *a, const struct pull_options *o, const struct source
         e = downloader_new(&rules, &p.d);
         if (e == ERR_OK)
             e = plan(&p);
-        for (p.at = 0; e == ERR_OK && p.at < p.n; p.at++)
-            e = fetch_file(&p);
+        if (e == ERR_OK)
+            e = fetch_all(&p);
         downloader_free(p.d);
     }
     if (p.dir >= 0)
@@ -704,9 +843,10 @@ enum err pull(struct arena *a, const struct pull_options *o, const struct source
         return *why ? e : fail(&p, e, "%s", err_text(e));
     out->name = p.record.name;
     out->source = p.record.source;
-    out->files = p.n;
+    const char *file = p.files[out->joined ? p.n : 0].name;
+    out->files = out->joined ? 1 : p.n;
     out->params = p.record.params;
-    out->file = arena_str(a, str_of(p.files[0].name));
-    out->path = arena_printf(a, "%s/%s", o->folder, p.files[0].name);
+    out->file = arena_str(a, str_of(file));
+    out->path = arena_printf(a, "%s/%s", o->folder, file);
     return out->file.p && out->path.p ? ERR_OK : ERR_LIMIT;
 }

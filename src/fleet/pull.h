@@ -1,6 +1,6 @@
 /* fleet/pull.h: a model fetched from a hub, a registry, an address or a file into a folder of models. Includes: core, http.
  *
- * Blocking, for a command of its own. A file appears under its name only when all of it is there, its SHA-256 is the one that was announced, and
+ * Blocking, for a command of its own. The files of a split model are joined at the end (join.h), where the disk has room for that. A file appears under its name only when all of it is there, its SHA-256 is the one that was announced, and
  * its header is that of a GGUF; what was fetched of it stays in NAME.part for the next try (part.h). Beside it lies NAME.json, the record of
  * where it came from (local.h reads it). Where requests may go and what carries the token: http/download.h. Sources and protocols: source.h. */
 #ifndef HEARTH_FLEET_PULL_H
@@ -17,7 +17,8 @@ enum pull_step {
     PULL_PROGRESS,                      /* some more; ten times a second */
     PULL_RETRY,                         /* a failure: why, and when it is tried again */
     PULL_CHECKING,                      /* the rest of it is hashed */
-    PULL_FILE                           /* a file is whole, right and under its name: digest */
+    PULL_FILE,                          /* a file is whole, right and under its name: digest */
+    PULL_JOINING                        /* the files of a split model become one */
 };
 struct pull_event {
     enum pull_step step;
@@ -45,7 +46,7 @@ struct pulled {                         /* texts live in the arena */
     str name, file, path;               /* of the first file */
     str source;
     uint64_t bytes;                     /* of all files */
-    uint32_t files;
+    uint32_t files, joined;             /* joined: files that it was split over and no longer is; 0: none */
     bool have;                          /* nothing had to be fetched */
     struct digest digest;               /* of the first file */
     bool announced;                     /* the source said that digest; else it is only what came */

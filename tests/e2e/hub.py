@@ -17,19 +17,40 @@ def text(s):
     return struct.pack("<Q", len(s)) + s
 
 
-def gguf(size=1 << 20, seed=1, template="<|im_start|>{{ x }}<|im_end|>", kind="model", split=None):
+def gguf(size=1 << 20, seed=1, template="<|im_start|>{{ x }}<|im_end|>", kind="model"):
     """A file that is a GGUF as far as its header goes: one tensor of random bytes."""
     keys = [text("general.architecture") + struct.pack("<I", 8) + text("llama"), text("general.type") + struct.pack("<I", 8) + text(kind)]
     keys += [text(f"llama.{k}") + struct.pack("<II", 4, v) for k, v in (("context_length", 2048), ("block_count", 2), ("embedding_length", 64), ("attention.head_count", 4))]
     keys += [text("general.file_type") + struct.pack("<II", 4, 15)]
     if template:
         keys += [text("tokenizer.chat_template") + struct.pack("<I", 8) + text(template)]
-    if split:
-        keys += [text("split.no") + struct.pack("<IH", 2, split[0]), text("split.count") + struct.pack("<IH", 2, split[1])]
     elements = max(size // 4, 1)
     head = b"GGUF" + struct.pack("<IQQ", 3, 1, len(keys)) + b"".join(keys) + text("t") + struct.pack("<IQIQ", 1, elements, 0, 0)
     head += b"\0" * (-len(head) % 32)
     return head + random.Random(seed).randbytes(4 * elements)
+
+
+def split(data, n):
+    """A GGUF over n files, as llama.cpp's gguf-split does it: all keys in the first, some tensors in each. The header is read by the PyPI package gguf."""
+    import gguf as package, tempfile
+    with tempfile.NamedTemporaryFile(suffix=".gguf") as f:
+        f.write(data)
+        f.flush()
+        reader = package.GGUFReader(f.name)
+        starts = [x.offset for k, x in reader.fields.items() if not k.startswith("GGUF.")] + [reader.tensors[0].field.offset]
+        entries = [(bytes(data[t.field.offset:t.field.offset + 8 + len(t.name) + 4 + 8 * len(t.shape) + 4]), t.data_offset, int(t.n_bytes)) for t in reader.tensors]
+    pairs, files = [data[a:b] for a, b in zip(starts, starts[1:])], []
+    for i in range(n):
+        mine = entries[len(entries) * i // n:len(entries) * (i + 1) // n]
+        own = [text("split.no") + struct.pack("<IH", 2, i), text("split.count") + struct.pack("<IH", 2, n), text("split.tensors.count") + struct.pack("<Ii", 5, len(entries))]
+        keys = (pairs if i == 0 else []) + own
+        head, body = b"GGUF" + struct.pack("<IQQ", 3, len(mine), len(keys)) + b"".join(keys), b""
+        for entry, at, size in mine:
+            body += b"\0" * (-len(body) % 32)
+            head += entry + struct.pack("<Q", len(body))
+            body += data[at:at + size]
+        files.append(head + b"\0" * (-len(head) % 32) + body)
+    return files
 
 
 def sha256(data):

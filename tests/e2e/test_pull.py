@@ -1,9 +1,10 @@
 """`hearth pull`: from a hub, a registry, an address and a file; what is cut, wrong, slow, hostile or done twice; and that the fake hub is one, by the hub's own client."""
 import contextlib, http.client, json, os, pathlib, pty, re, resource, select, shutil, signal, subprocess, sys, tempfile, time, unittest
 
-from hub import COMMIT, Cdn, Hub, Server, Handler, gguf, sha256
+from hub import COMMIT, Cdn, Handler, Hub, Server, gguf, sha256, split
 from world import HEARTH, MODEL, free_port, wait_for
 
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 MiB = 1 << 20
 
 
@@ -123,19 +124,43 @@ class FromAHub(Pulls):
             self.assertEqual(r.returncode, code, r.stderr)
             self.assertIn(says, r.stderr)
 
-    def test_a_split_model_is_fetched_whole(self):
-        parts = {f"m-{i:05}-of-00003.gguf": gguf(5000 * i, seed=i, split=(i - 1, 3)) for i in (1, 2, 3)}
-        self.hub.repos["org/repo"] = {"x/" + n: d for n, d in parts.items()}
-        r = self.good("org/repo")
-        for n, d in parts.items():
-            self.is_there(n, d)
-        self.assertIn("split", r.stdout)
-        listed = json.loads(self.hearth("models", "--all", "--json").stdout)
-        self.assertEqual((listed["name"], listed["files"], listed["size_bytes"]), ("m", 3, sum(map(len, parts.values()))))
-        self.assertIn("is gone", self.hearth("rm", "m").stdout)
+    def test_a_split_model_is_fetched_whole_and_joined(self):
+        """A model in three files becomes that model again: the same keys, tensors and answers."""
+        original = self.dir / "original.gguf"
+        subprocess.run([sys.executable, ROOT / "tools/make-tiny-gguf", original, "--tokenizer", "bpe", "--template", "chatml"], check=True, capture_output=True)
+        data = original.read_bytes()
+        parts = dict(zip((f"x/m-Q4_1-{i:05}-of-00003.gguf" for i in (1, 2, 3)), split(data, 3)))
+        self.hub.repos["org/repo"] = parts
+        r = self.good("org/repo:q4_1")
+        self.assertIn("of the 3 files that it was split over, each checked", r.stdout)
+        self.assertEqual(sorted(p.name for p in self.models.iterdir()), ["m-Q4_1.gguf", "m-Q4_1.gguf.json"])
+        import gguf as package
+        ours, theirs = package.GGUFReader(self.models / "m-Q4_1.gguf"), package.GGUFReader(original)
+        self.assertEqual([k for k in ours.fields if not k.startswith("GGUF.")], [k for k in theirs.fields if not k.startswith("GGUF.")])
+        for a, b in zip(ours.tensors, theirs.tensors, strict=True):
+            self.assertEqual((a.name, list(a.shape), a.tensor_type), (b.name, list(b.shape), b.tensor_type))
+            self.assertTrue((a.data == b.data).all(), a.name)
+        ask = lambda model: subprocess.run([HEARTH, "run", "--model", str(model), "The sky is", "--temperature", "0", "--max-tokens", "12", "-q", "--ledger", str(self.dir / "l.db")], capture_output=True, text=True,
+                                           timeout=120, env={**self.env, "XDG_RUNTIME_DIR": str(self.dir / "run")}).stdout
+        self.assertEqual(ask(self.models / "m-Q4_1.gguf"), ask(original))
+        self.assertTrue(ask(original).strip())
+        # It is the same model the next time, though its files are gone; and another one when one of them changed.
+        self.cdn.calm()
+        r = self.good("org/repo:q4_1", "--json")
+        done = json.loads(r.stdout.splitlines()[-1])
+        self.assertEqual((done["fetched"], done["files"], done["parameters"], self.cdn.served), (False, 1, sum(int(t.n_elements) for t in theirs.tensors), 0))
+        self.assertIn("is gone", self.hearth("rm", "m-q4-1").stdout)
         self.assertEqual(list(self.models.iterdir()), [])
-        del self.hub.repos["org/repo"]["x/m-00002-of-00003.gguf"]
-        self.bad(4, "org/repo", says="only 2 of the model's 3 files")
+
+    def test_files_that_do_not_belong_together_are_not_joined(self):
+        parts = split(gguf(4096), 1) * 2
+        self.hub.repos["org/repo"] = {f"m-{i:05}-of-00002.gguf": d for i, d in enumerate(parts, 1)}
+        r = self.pull("org/repo")
+        self.assertEqual(r.returncode, 1)
+        self.assertIn("not the one that its name says", r.stderr)
+        self.assertFalse((self.models / "m.gguf").exists())
+        del self.hub.repos["org/repo"]["m-00002-of-00002.gguf"]
+        self.assertIn("only 1 of the model's 2 files", self.pull("org/repo").stderr)
 
     def test_ranges_come_in_parallel_but_not_more_than_allowed(self):
         data = self.repo(40 * MiB)
@@ -682,6 +707,84 @@ class Seen(Pulls):
         finally:
             serve.terminate()
             serve.wait(60)
+
+
+def ollama_store(folder, name, blobs, model):
+    """What `ollama create` leaves: a manifest, and blobs by digest. `blobs`: kind to bytes; `model`: the file of the weights, which gets another name."""
+    layers = [{"mediaType": f"application/vnd.ollama.image.{k}", "digest": "sha256:" + sha256(v), "size": len(v)} for k, v in blobs.items()]
+    (folder / "blobs").mkdir(parents=True, exist_ok=True)
+    for v in blobs.values():
+        (folder / "blobs" / ("sha256-" + sha256(v))).write_bytes(v)
+    digest = sha256(model.read_bytes())
+    shutil.copyfile(model, folder / "blobs" / ("sha256-" + digest))
+    layers.append({"mediaType": "application/vnd.ollama.image.model", "digest": "sha256:" + digest, "size": model.stat().st_size})
+    manifest = folder / "manifests/registry.ollama.ai/library" / name.replace(":", "/")
+    manifest.parent.mkdir(parents=True, exist_ok=True)
+    manifest.write_text(json.dumps({"schemaVersion": 2, "config": {}, "layers": layers}))
+    return digest
+
+
+class OnThisMachine(Pulls):
+    def run_hearth(self, *args):
+        env = {**self.env, "XDG_RUNTIME_DIR": str(self.dir / "run")}
+        return subprocess.run([HEARTH, *args], capture_output=True, text=True, env=env, cwd=self.dir / "home", timeout=120)
+
+    def test_what_others_have_fetched_is_found_and_answers_without_a_copy(self):
+        home = self.dir / "home"
+        digest = ollama_store(home / ".ollama/models", "smol:135m", {"template": b"{{ .Prompt }}<|im_start|><|im_end|>", "params": b'{"num_ctx":2048}'}, MODEL)
+        bare = self.dir / "bare.gguf"
+        bare.write_bytes(gguf(4096, template=""))
+        ollama_store(home / ".ollama/models", "bare:latest", {"template": b"<|im_start|>{{ .Prompt }}<|im_end|>"}, bare)
+        (home / ".lmstudio/models/pub/repo").mkdir(parents=True)
+        (home / ".lmstudio/models/pub/repo/Studio-Q8_0.gguf").write_bytes(gguf(4096, seed=2))
+        (home / ".cache/llama.cpp").mkdir(parents=True)
+        (home / ".cache/llama.cpp/cpp.gguf").write_bytes(gguf(4096, seed=3))
+        r = self.run_hearth("models", "--json")
+        models = {m["name"]: m for m in map(json.loads, r.stdout.splitlines())}
+        self.assertEqual(set(models), {"ollama:smol:135m", "ollama:bare:latest", "lmstudio:pub/repo/studio-q8-0", "llamacpp:cpp"}, r.stderr)
+        self.assertEqual((models["ollama:smol:135m"]["sha256"], models["ollama:smol:135m"]["from"]), (digest, "ollama"))
+        # Its own template counts where it has one; Ollama's shows the family where it has none.
+        shown = self.run_hearth("config", "show").stdout
+        self.assertEqual(shown.count("chat_template: chatml"), 1)
+        r = self.run_hearth("run", "ollama:smol:135m", "Say hello.", "--max-tokens", "8", "--temperature", "0")
+        self.assertEqual(r.returncode, 0, r.stderr)
+        self.assertTrue(r.stdout.strip())
+        row = json.loads(self.run_hearth("log", "--json", "-n", "1").stdout)
+        self.assertIn(digest, self.run_hearth("show", row["call_id"]).stdout)           # hashed when it was loaded
+        models = {m["name"]: m for m in map(json.loads, self.run_hearth("models", "--json").stdout.splitlines())}
+        self.assertGreater(models["ollama:smol:135m"]["tokens_per_second"], 0)
+        self.assertNotIn("last_use", models["llamacpp:cpp"])
+        r = self.run_hearth("rm", "ollama:smol:135m")
+        self.assertEqual(r.returncode, 1)
+        self.assertIn("ollama rm", r.stderr)
+        table = self.run_hearth("models").stdout.splitlines()
+        self.assertRegex(table[0], r"^NAME +SIZE +PARAMS +QUANT +CONTEXT +FITS +SPEED +USED +FROM +STATE$")
+        self.assertRegex("\n".join(table), r"ollama:smol:135m +98 MB +135M +Q4_1 +8K +yes +[\d.]+ t/s +just now +ollama")
+
+    def test_only_what_was_pulled_is_removed_unasked(self):
+        self.repo()
+        self.good("org/repo")
+        own = self.models / "own.gguf"
+        own.write_bytes(gguf(4096))
+        r = self.hearth("rm", "own")
+        self.assertEqual((r.returncode, own.exists()), (1, True))
+        self.assertIn("may be the only copy", r.stderr)
+        self.assertEqual(self.hearth("rm", "own", "--yes").returncode, 0)
+        self.assertFalse(own.exists())
+        (self.dir / "hearth.yaml").write_text((self.dir / "hearth.yaml").read_text() + "models: { served: { file: m-Q4_K_M.gguf } }\n")
+        r = self.hearth("rm", "m-q4-k-m")
+        self.assertEqual(r.returncode, 1)
+        self.assertIn("serves it as served", r.stderr)
+        self.configure()
+        self.assertEqual(self.hearth("rm", "m-Q4_K_M.gguf").returncode, 0)
+        self.assertEqual(list(self.models.iterdir()), [])
+        self.assertEqual(self.hearth("rm", "m-q4-k-m").returncode, 4)
+        # What an interrupted pull has left.
+        (self.models / "x.gguf.part").write_bytes(b"x")
+        self.assertEqual(self.hearth("rm", "x.gguf").returncode, 0)
+        self.assertEqual(list(self.models.iterdir()), [])
+        for name in ("../home", "/etc/passwd", "..", "x/../y.gguf"):
+            self.assertEqual(self.hearth("rm", name).returncode, 4)
 
 
 if __name__ == "__main__":
