@@ -103,7 +103,7 @@ static void read_facts(const struct listing *l, struct line *x)
     struct stat st;
     const char *why;
     const struct model *m = x->model;
-    int fd = open(x->what.p, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    int fd = x->what.p ? open(x->what.p, O_RDONLY | O_CLOEXEC | O_NONBLOCK) : -1;
     if (fd < 0)
         return;
     x->sized = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
@@ -133,7 +133,7 @@ static void describe(struct listing *l, const struct model *m, const struct loca
         x->what = m->file.n ? m->file : m->id.n ? m->id : m->name;
         x->local = m->file.n ? find_local(l, m->file.p) : NULL;
         x->from = x->local ? str_of(local_store_name(x->local->store)) : m->file.n ? S("file") : m->provider->name;
-    } else {
+    } else if (local) {
         x->name = local->name;
         x->zone = zone_name(ZONE_MACHINE);
         x->state = local->files > 1 ? S("split: join it") : S("on disk");

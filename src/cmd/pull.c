@@ -259,6 +259,15 @@ static void print_done(const struct pulled *p, const struct config *g)
 
 /* ---- the command ---- */
 
+/* A line break in it would be another header field. */
+static bool is_token(const char *token)
+{
+    for (; token && *token; token++)
+        if (*token <= 0x20 || *token >= 0x7F)
+            return false;
+    return true;
+}
+
 static int fetch(struct cmd *c, const struct config *g, const struct source *s)
 {
     struct view v = { .json = c->f.json, .quiet = c->f.quiet, .told_ms = now_ms() };
@@ -275,6 +284,8 @@ static int fetch(struct cmd *c, const struct config *g, const struct source *s)
     if (c->f.sha256 && !source_digest(str_of(c->f.sha256), &digest))
         return cmd_fail(EXIT_USAGE, "See: hearth pull --help", "--sha256 must be 64 hexadecimal digits");
     o.digest = c->f.sha256 ? &digest : NULL;
+    if (!is_token(getenv("HF_TOKEN")))
+        return cmd_fail(EXIT_USAGE, NULL, "HF_TOKEN holds characters that no token has");
     download_rules_default(&o.rules);
     o.rules.token = getenv("HF_TOKEN");
     o.rules.token_url = hub;

@@ -23,15 +23,15 @@ const char *local_store_name(enum local_store s)
 /* ---- where to look ---- */
 
 /* The first variable that is set, and what stands behind it. Of the rows of one store those that exist all count. */
-static const struct { enum local_store store; const char *var, *after; bool stops; } known_places[] = {
-    { LOCAL_OLLAMA, "OLLAMA_MODELS", "", true },            { LOCAL_OLLAMA, "HOME", "/.ollama/models", false },
-    { LOCAL_OLLAMA, NULL, "/usr/share/ollama/.ollama/models", false },      /* where its service keeps them */
-    { LOCAL_HF, "HF_HUB_CACHE", "", true },                 { LOCAL_HF, "HUGGINGFACE_HUB_CACHE", "", true },
-    { LOCAL_HF, "HF_HOME", "/hub", true },                  { LOCAL_HF, "XDG_CACHE_HOME", "/huggingface/hub", true },
-    { LOCAL_HF, "HOME", "/.cache/huggingface/hub", false },
-    { LOCAL_LMSTUDIO, "HOME", "/.lmstudio/models", false }, { LOCAL_LMSTUDIO, "HOME", "/.cache/lm-studio/models", false },
-    { LOCAL_LLAMACPP, "LLAMA_CACHE", "", true },            { LOCAL_LLAMACPP, "XDG_CACHE_HOME", "/llama.cpp", true },
-    { LOCAL_LLAMACPP, "HOME", "/.cache/llama.cpp", false },
+static const struct { const char *var, *after; enum local_store store; bool stops; } known_places[] = {
+    { "OLLAMA_MODELS", "", LOCAL_OLLAMA, true },            { "HOME", "/.ollama/models", LOCAL_OLLAMA, false },
+    { NULL, "/usr/share/ollama/.ollama/models", LOCAL_OLLAMA, false },      /* where its service keeps them */
+    { "HF_HUB_CACHE", "", LOCAL_HF, true },                 { "HUGGINGFACE_HUB_CACHE", "", LOCAL_HF, true },
+    { "HF_HOME", "/hub", LOCAL_HF, true },                  { "XDG_CACHE_HOME", "/huggingface/hub", LOCAL_HF, true },
+    { "HOME", "/.cache/huggingface/hub", LOCAL_HF, false },
+    { "HOME", "/.lmstudio/models", LOCAL_LMSTUDIO, false }, { "HOME", "/.cache/lm-studio/models", LOCAL_LMSTUDIO, false },
+    { "LLAMA_CACHE", "", LOCAL_LLAMACPP, true },            { "XDG_CACHE_HOME", "/llama.cpp", LOCAL_LLAMACPP, true },
+    { "HOME", "/.cache/llama.cpp", LOCAL_LLAMACPP, false },
 };
 
 enum err local_places(struct arena *a, const str *own, size_t n_own, const char *(*var)(void *ctx, const char *name), void *ctx, struct local_place **out, size_t *n)

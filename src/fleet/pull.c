@@ -8,6 +8,7 @@
 #include "fleet/local.h"
 #include "fleet/part.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -241,7 +242,7 @@ static enum err plan_hub(struct puller *p)
 static enum err fetch_layer(struct puller *p, const struct source_manifest *m, enum source_layer k, const char *base, str *out)
 {
     char hex[HEX_DIGEST];
-    struct download_reply r;
+    struct download_reply r = { .status = 0 };
     if (!m->layers[k].there)
         return ERR_OK;
     hex_encode(m->layers[k].digest.b, sizeof m->layers[k].digest.b, hex);
@@ -260,7 +261,7 @@ static enum err plan_registry(struct puller *p)
 {
     const struct source *s = p->s;
     struct source_manifest m;
-    struct download_reply r;
+    struct download_reply r = { .status = 0 };
     const char *why;
     char hex[HEX_DIGEST];
     str root = s->host.n ? arena_printf(p->a, "https://%.*s", STR_ARG(s->host)) : str_of(p->o->registry);
@@ -309,7 +310,8 @@ static enum err plan_url(struct puller *p)
 
 /* ---- names ---- */
 
-enum err pull_default_name(struct buf *b, const struct source *s, str file)
+/* The name that a model gets without being told one: the registry's, or that of its file. */
+static enum err default_name(struct buf *b, const struct source *s, str file)
 {
     str stem = { file.p, file.n - (str_ends(file, S(".gguf")) ? 5 : 0) };
     uint32_t no, count;
@@ -340,7 +342,7 @@ static enum err name_model(struct puller *p)
     struct buf b = { .max = 300 };
     enum err e = p->o->name ? rename_files(p) : ERR_OK;
     if (e == ERR_OK)
-        e = p->o->name ? buf_put(&b, str_of(p->o->name)) : pull_default_name(&b, p->s, str_of(p->files[0].name));
+        e = p->o->name ? buf_put(&b, str_of(p->o->name)) : default_name(&b, p->s, str_of(p->files[0].name));
     p->record.name = arena_str(p->a, buf_str(&b));
     p->record.source = p->s->text;
     if (p->s->kind == SOURCE_URL)       /* what is behind the path may be a secret */
@@ -395,7 +397,7 @@ static enum err write_record(struct puller *p, const char *name, uint64_t size, 
     snprintf(record, sizeof record, "%s.json", name);
     snprintf(fresh, sizeof fresh, "%s.json.new", name);
     int fd = openat(p->dir, fresh, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0644);
-    bool ok = fd >= 0 && write(fd, b.p, b.n) == (ssize_t)b.n && fsync(fd) == 0;
+    bool ok = fd >= 0 && b.p && write(fd, b.p, b.n) == (ssize_t)b.n && fsync(fd) == 0;
     if (fd >= 0)
         close(fd);
     ok = ok && renameat(p->dir, fresh, p->dir, record) == 0;
@@ -424,6 +426,7 @@ static enum err file_done(struct puller *p, int fd, uint64_t size, const struct 
 /* A file that has the name already. ERR_OK and *there: it is the one that is wanted. *replace: an older one from the same source. */
 static enum err look_for(struct puller *p, bool *there, bool *replace)
 {
+    assert(p->files);
     struct wanted *w = &p->files[p->at];
     struct local_record r;
     struct digest got;

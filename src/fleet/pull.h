@@ -62,7 +62,4 @@ struct pulled {                         /* texts live in the arena */
  * ERR_IO (disk), and those of download.h; `why` is a sentence that says what to do. */
 enum err pull(struct arena *a, const struct pull_options *o, const struct source *s, struct pulled *out, char why[PULL_WHY]);
 
-/* "~/.cache/…/name.gguf" and what it is called: the name a model gets without being told one. ERR_LIMIT. */
-enum err pull_default_name(struct buf *b, const struct source *s, str file);
-
 #endif

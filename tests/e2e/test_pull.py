@@ -182,6 +182,7 @@ class FromAHub(Pulls):
         self.assertTrue(all("Authorization" in h for _, p, h in self.hub.seen[-2:]))
         self.assertEqual([h for _, _, h in self.cdn.seen if "Authorization" in h], [])
         self.assertNotIn("hf_secret", "".join(p.read_text(errors="replace") for p in self.models.glob("*.json")))
+        self.assertEqual(self.pull("org/repo", env={"HF_TOKEN": "hf_secret\r\nX-Evil: 1"}).returncode, 2)
 
     def test_a_mirror_by_environment_or_configuration(self):
         data = self.repo()
