@@ -185,7 +185,8 @@ static size_t piece_room(const struct sched *s, size_t answers, size_t room)
     double each = sched_cost_us(&s->cost, 64) / 64, target = answers ? SCHED_STEP_US : SCHED_READ_US;
     size_t most = each > 0 ? (size_t)(target / each) : SCHED_PIECE_FIRST;
     most = most < SCHED_PIECE_LEAST ? SCHED_PIECE_LEAST : most;
-    return most < room ? most : room;
+    most = most < room ? most : room;
+    return !answers && most > SCHED_TILE ? most - most % SCHED_TILE : most;
 }
 
 static size_t take_piece(struct sched_run *r, size_t most)
@@ -208,7 +209,7 @@ static struct sched_run *reader(struct sched_run *runs, size_t n, bool oldest)
     return best;
 }
 
-void sched_fill(const struct sched *s, struct sched_run *runs, size_t n, size_t room, size_t outputs)
+void sched_fill(struct sched *s, struct sched_run *runs, size_t n, size_t room, size_t outputs)
 {
     size_t tokens = 0;
     for (size_t i = 0; i < n; i++) {
@@ -219,10 +220,8 @@ void sched_fill(const struct sched *s, struct sched_run *runs, size_t n, size_t 
     if (answers)
         fill_drafts(s, runs, n, &tokens, room, outputs);
     pieces = piece_room(s, answers, room - tokens);
-    struct sched_run *r = reader(runs, n, true);
-    if (r)
-        pieces -= take_piece(r, pieces / 4);
-    while (pieces && (r = reader(runs, n, false)))
+    bool oldest = s->fills++ % 4 == 0;
+    for (struct sched_run *r; pieces && (r = reader(runs, n, oldest)); oldest = false)
         pieces -= take_piece(r, pieces);
 }
 

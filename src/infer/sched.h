@@ -7,7 +7,7 @@
  * A step holds the next token of every running answer first; then guesses (draft.h), as long as they raise the tokens that
  * are expected for the time that the step is expected to take; then pieces of prompts, of which there is as much as fits into
  * SCHED_STEP_US while others wait for their next token. The shortest prompt is read first, since its caller waits for the first
- * word; the oldest gets a quarter of the room at least. */
+ * word; in every fourth step the oldest is. */
 #ifndef HEARTH_INFER_SCHED_H
 #define HEARTH_INFER_SCHED_H
 
@@ -16,7 +16,8 @@
 #define SCHED_CALLERS     256           /* remembered; of more, those who are not there now are forgotten first */
 #define SCHED_PATIENCE_US 30000000
 #define SCHED_STEP_US     80000         /* what a step may take while answers are running */
-#define SCHED_READ_US     160000        /* … while none is: a call that comes meanwhile waits that long */
+#define SCHED_READ_US     320000        /* … while none is: a call that comes meanwhile waits that long */
+#define SCHED_TILE        64            /* tokens that ggml's attention on the CPU takes together: of other lengths, each costs up to a fifth more */
 #define SCHED_PIECE_LEAST 8             /* tokens of prompts in a step, at least */
 #define SCHED_PIECE_FIRST 32            /* before anything was measured */
 
@@ -33,7 +34,7 @@ struct sched_caller { uint64_t id, used; double served; int calls; };
 struct sched {
     struct sched_caller callers[SCHED_CALLERS];
     size_t n_callers;
-    uint64_t uses;
+    uint64_t uses, fills;               /* fills: steps that were filled */
     struct sched_cost cost;
 };
 
@@ -59,7 +60,7 @@ struct sched_run {
     size_t take;                        /* out: tokens of the prompt, or 1 and guesses; 0: it is not in this step */
 };
 /* `room`: tokens of a step at most. `outputs`: of those, tokens that give an output. */
-void sched_fill(const struct sched *s, struct sched_run *runs, size_t n, size_t room, size_t outputs);
+void sched_fill(struct sched *s, struct sched_run *runs, size_t n, size_t room, size_t outputs);
 /* Which run gives way to an interactive call, or where memory is short (`any`): the batch run, or any run, that came last. n: none. */
 size_t sched_victim(const struct sched_run *runs, size_t n, bool any);
 
