@@ -96,7 +96,8 @@ int app_load(struct cmd *c, bool probe, struct app_config **out)
         return cmd_fail(EXIT_USAGE, "Write it as 127.0.0.1:8420; other addresses than loopback need a key first: hearth key add NAME.", "--listen cannot be \"%s\"", c->f.listen);
     }
     k->gate = (struct gate_config){ .policy = k->config->policy, .upstream = k->config->upstream, .reply_max = k->config->reply_max,
-                                    .keys = k->config->keys, .prompts = k->config->prompts, .hosts = k->config->hosts.v, .n_hosts = k->config->hosts.n, .release = config_release };
+                                    .keys = k->config->keys, .prompts = k->config->prompts, .quiet = { k->config->streams.quiet_ms, k->config->streams.pings, k->config->streams.comments },
+                                    .hosts = k->config->hosts.v, .n_hosts = k->config->hosts.n, .release = config_release };
     atomic_init(&k->gate.refs, 1);
     *out = k;
     return EXIT_DONE;

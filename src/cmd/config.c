@@ -72,6 +72,12 @@ static const struct option keys_options[] = {
     { "required", OPTION_TRUTH, C(keys_options.required), NULL, 0, 0, NULL, "whether calls over TCP need a key; unset: as soon as there is one" },
     { "listen_open", OPTION_BOOL, C(keys_options.listen_open), "false", 0, 0, NULL, "serve an address that others can reach although no key is required: anybody there may use every model" },
 };
+static const struct option streams_options[] = {
+    { "quiet", OPTION_DURATION, C(streams.quiet_ms), "15s", 0, 0, NULL,
+      "a stream that its upstream has begun and that says nothing for so long gets a sign of life; one that comes first commits the status 200, so no other try follows it" },
+    { "pings", OPTION_BOOL, C(streams.pings), "true", 0, 0, NULL, "Anthropic's clients get a ping event, which is a part of that API" },
+    { "comments", OPTION_BOOL, C(streams.comments), "false", 0, 0, NULL, "OpenAI's clients get an SSE comment; naive ones read every line as JSON and fail at it" },
+};
 static const struct option prompts_options[] = {
     { "file", OPTION_PATH, C(prompt_options.file), NULL, 0, 0, NULL, "the registry: JSON lines that are only added to; unset: prompts.jsonl beside the ledger" },
     { "dir", OPTION_PATH, C(prompt_options.dir), NULL, 0, 0, NULL, "a folder of NAME.md, NAME.txt or NAME.prompt: what changes there becomes a new version" },
@@ -168,8 +174,8 @@ struct loader {
 
 static const struct { const char *key; const struct option *table; size_t n; } sections[] = {
     { "ledger", ledger_options, COUNT(ledger_options) }, { "limits", limit_options, COUNT(limit_options) }, { "upstream", upstream_options, COUNT(upstream_options) },
-    { "engine", engine_options, COUNT(engine_options) }, { "keys", keys_options, COUNT(keys_options) }, { "prompts", prompts_options, COUNT(prompts_options) },
-    { "pull", pull_options, COUNT(pull_options) }, { "log", log_options, COUNT(log_options) },
+    { "streams", streams_options, COUNT(streams_options) }, { "engine", engine_options, COUNT(engine_options) }, { "keys", keys_options, COUNT(keys_options) },
+    { "prompts", prompts_options, COUNT(prompts_options) }, { "pull", pull_options, COUNT(pull_options) }, { "log", log_options, COUNT(log_options) },
 };
 
 static const char *var(struct loader *l, const char *name)
@@ -550,7 +556,7 @@ static enum err canonical(struct loader *l)
 
 static enum err load_sections(struct loader *l, const struct yaml_node *root)
 {
-    static const char *const also[] = { "ledger", "limits", "upstream", "engine", "keys", "prompts", "pull", "log", "guard", "providers", "models", "tasks", "models_dir", "default", "aliases", "auto", NULL };
+    static const char *const also[] = { "ledger", "limits", "upstream", "streams", "engine", "keys", "prompts", "pull", "log", "guard", "providers", "models", "tasks", "models_dir", "default", "aliases", "auto", NULL };
     struct config *c = l->c;
     c->limits = http_limits_default;
     c->upstream = http_client_limits_default;
@@ -659,6 +665,8 @@ enum err config_document(struct buf *b)
     option_manual(b, "ledger:", "The record of calls.", ledger_options, COUNT(ledger_options));
     option_manual(b, "limits:", "What a client may do.", limit_options, COUNT(limit_options));
     option_manual(b, "upstream:", "How long a provider may take.", upstream_options, COUNT(upstream_options));
+    option_manual(b, "streams:", "What keeps a connection open in which nothing comes, as long as a model reads a long prompt or thinks in silence. Ollama's NDJSON has nothing of the kind.",
+                  streams_options, COUNT(streams_options));
     option_manual(b, "engine:", "Local engines, one process per model.", engine_options, COUNT(engine_options));
     option_manual(b, "keys:", "Who may call; without keys, everybody who reaches the address, which is why it is a loopback one.", keys_options, COUNT(keys_options));
     key_file_manual(b);

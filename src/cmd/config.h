@@ -64,6 +64,8 @@ struct config_engine {                  /* where the fleet finds and keeps its t
 
 struct option_list { str *v; size_t n; };
 
+struct config_streams { int64_t quiet_ms; bool pings, comments; };
+
 struct config_prompts { str file, dir; };
 
 struct config_pull {                    /* where `hearth pull` fetches, and how */
@@ -85,6 +87,7 @@ struct config {
     struct http_limits limits;
     size_t reply_max;                   /* of a reply that is not streamed */
     struct http_client_limits upstream;
+    struct config_streams streams;
     struct config_ledger ledger;
     struct config_engine engine;
     struct config_pull pull;

@@ -54,11 +54,24 @@ void gate_breaker_note(struct gate_req *r, bool failed)
 
 /* ---- what kind of failure ---- */
 
+/* "2", and "1.5" as clients read it too; rounded up. */
+static bool whole_number(str s, uint64_t *out)
+{
+    str whole, rest = STR_NONE;
+    bool fraction = str_cut(s, '.', &whole, &rest);
+    if (!str_u64(whole, out) || *out > 86400000)
+        return false;
+    *out += fraction;
+    return true;
+}
+
 /* How long the upstream asks to be left alone; -1: it does not say, or gives a date. */
 static int64_t retry_after_ms(const struct gate_req *r)
 {
-    uint64_t seconds;
-    return str_u64(r->retry_after, &seconds) && seconds < 86400 ? (int64_t)seconds * 1000 : -1;
+    uint64_t n;
+    if (whole_number(r->retry_after_ms, &n))
+        return (int64_t)n;
+    return whole_number(r->retry_after, &n) ? (int64_t)n * 1000 : -1;
 }
 
 /* Might the same model answer in a moment? */
@@ -122,9 +135,10 @@ static void forget_try(struct gate_req *r)
     r->status = r->http_status = 0;
     r->upstream_ended = r->holding = r->sse_open = r->lines_open = r->paused = false;
     r->upstream_err = ERR_OK;
-    r->upstream_type = r->retry_after = r->body = STR_NONE;
+    r->upstream_type = r->retry_after = r->retry_after_ms = r->should_retry = r->body = STR_NONE;
     r->why = (struct wire_error){ .err = ERR_OK };
     r->taken_bytes = 0;
+    r->quiet_us = 0;
     r->sent_us = r->first_us = r->asked_us = r->queue_us = r->seat_us = 0;
     r->call_step = CALL_SEAT;
 }

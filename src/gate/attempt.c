@@ -183,7 +183,11 @@ static void attempt_on_head(void *ctx, const struct http_head *h)
     r->status = h->status;
     gate_breaker_note(r, h->status >= 500);
     r->upstream_type = arena_str(r->a, http_get(h, S("content-type")));
-    r->retry_after = arena_str(r->a, http_get(h, S("retry-after")));
+    if (h->status != 200) {
+        r->retry_after = arena_str(r->a, http_get(h, S("retry-after")));
+        r->retry_after_ms = arena_str(r->a, http_get(h, S("retry-after-ms")));
+        r->should_retry = arena_str(r->a, http_get(h, S("x-should-retry")));
+    }
     if (h->status >= 300 && h->status < 400)
         attempt_give_up(r, ERR_UPSTREAM, S("the upstream answered with a redirect, which is not followed"));
     else if (h->status == 200 && r->call.stream && !(r->up->lines ? is_lines(r->upstream_type) : is_sse(r->upstream_type)))
@@ -193,9 +197,11 @@ static void attempt_on_head(void *ctx, const struct http_head *h)
     else if (h->status == 200 && r->call.stream && r->up->lines) {
         ndjson_init(&r->lines, r->loop->gate->opt.record_max);
         r->lines_open = true;
+        gate_quiet_watch(r);
     } else if (h->status == 200 && r->call.stream) {
         sse_init(&r->sse, r->loop->gate->opt.record_max);
         r->sse_open = true;
+        gate_quiet_watch(r);
     } else if (h->status != 200)
         r->taken.max = ERROR_BODY_MAX;
     gate_step(r);
@@ -214,6 +220,25 @@ static void attempt_send_on(struct gate_req *r, str bytes)
     }
 }
 
+/* The status line, and what was kept back: from here on there is no other try. */
+static void attempt_begin_reply(struct gate_req *r)
+{
+    if (r->reply_started)
+        return;
+    r->reply_started = true;
+    str fields = gate_reply_fields(r);
+    str all = arena_printf(r->a, "%.*sCache-Control: no-cache\r\n", STR_ARG(fields));
+    http_reply_start(r->http, 200, r->client->stream_type, all.p ? all : fields);
+    attempt_send_on(r, buf_str(&r->early));
+    buf_clear(&r->early);
+}
+
+void gate_attempt_sign(struct gate_req *r, str sign)
+{
+    attempt_begin_reply(r);
+    attempt_send_on(r, sign);
+}
+
 /* To the client now, and to the record up to its limit. */
 static void attempt_relay(struct gate_req *r, str bytes)
 {
@@ -222,14 +247,7 @@ static void attempt_relay(struct gate_req *r, str bytes)
     /* Roles and keep-alives commit to nothing: they wait for something to see, as long as another try could take over. */
     if (!r->reply_started && !r->reply.started && r->early.n + bytes.n <= EARLY_MAX && gate_may_try_again(r) && buf_put(&r->early, bytes) == ERR_OK)
         return;
-    if (!r->reply_started) {
-        r->reply_started = true;
-        str fields = gate_reply_fields(r);
-        str all = arena_printf(r->a, "%.*sCache-Control: no-cache\r\n", STR_ARG(fields));
-        http_reply_start(r->http, 200, r->client->stream_type, all.p ? all : fields);
-        attempt_send_on(r, buf_str(&r->early));
-        buf_clear(&r->early);
-    }
+    attempt_begin_reply(r);
     attempt_send_on(r, bytes);
 }
 

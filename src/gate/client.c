@@ -158,14 +158,15 @@ static str ollama_client_error_event(struct gate_req *r, enum err e, str message
 
 static const struct client_side sides[] = {
     [DIALECT_OPENAI] = { S("text/event-stream; charset=utf-8"), openai_client_decode, openai_to_chat, openai_client_begin, openai_client_delta, openai_client_whole,
-                         S("data: [DONE]\n\n"), openai_client_error, openai_client_error_from, openai_client_error_event },
+                         S("data: [DONE]\n\n"), openai_client_error, openai_client_error_from, openai_client_error_event, S(": waiting\n\n") },
     [DIALECT_RESPONSES] = { S("text/event-stream; charset=utf-8"), responses_client_decode, responses_to_chat, responses_client_begin, responses_client_delta,
-                            responses_client_whole, S(""), openai_client_error, openai_client_error_from, responses_client_error_event },
+                            responses_client_whole, S(""), openai_client_error, openai_client_error_from, responses_client_error_event, S(": waiting\n\n") },
     [DIALECT_ANTHROPIC] = { S("text/event-stream; charset=utf-8"), anthropic_client_decode, anthropic_to_chat, anthropic_client_begin, anthropic_client_delta,
-                            anthropic_client_whole, S("event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"), anthropic_client_error, anthropic_client_error_from, anthropic_client_error_event },
+                            anthropic_client_whole, S("event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"), anthropic_client_error, anthropic_client_error_from, anthropic_client_error_event,
+                            S("event: ping\ndata: {\"type\": \"ping\"}\n\n") },
     /* Ollama's last line is end mark and counts in one: a stream without it is cut. */
     [DIALECT_OLLAMA] = { S("application/x-ndjson"), ollama_client_decode, ollama_to_chat, ollama_client_begin, ollama_client_delta, ollama_client_whole,
-                         S(""), ollama_client_error, ollama_client_error_from, ollama_client_error_event },
+                         S(""), ollama_client_error, ollama_client_error_from, ollama_client_error_event, S("") },
 };
 
 const struct client_side *client_side(enum dialect d) { return &sides[d]; }

@@ -56,17 +56,43 @@ static enum dialect dialect_asked(struct http_req *http)
     return dialect_of(h->path, http_count(h, S("anthropic-version")) > 0);
 }
 
-static str error_in(struct arena *a, enum dialect d, enum err e, str message)
+/* ---- what every reply has ---- */
+
+struct reply_id { char text[UUID_TEXT]; };
+
+static struct reply_id new_id(struct gate_loop *l)
+{
+    struct reply_id id;
+    uuid7(&l->rng, clock_wall_us(&l->gate->opt.clock), id.text);
+    return id;
+}
+
+/* Each SDK has a name of its own for it. */
+static str with_id(struct arena *a, const struct reply_id *id, str fields)
+{
+    str all = arena_printf(a, "x-request-id: %s\r\nrequest-id: %s\r\n%.*s", id->text, id->text, (int)fields.n, fields.n ? fields.p : "");
+    return all.p ? all : fields;
+}
+
+static void endpoint_reply(struct gate_loop *l, struct http_req *http, int status, str type, str fields, str body)
+{
+    struct reply_id id = new_id(l);
+    (void)http_reply(http, status, type, with_id(http_req_arena(http), &id, fields), body);
+}
+
+static str error_in(struct arena *a, enum dialect d, enum err e, str message, const struct reply_id *id)
 {
     if (d == DIALECT_OLLAMA)
         return ollama_error_body(a, e, message);
-    return d == DIALECT_ANTHROPIC ? anthropic_error_body(a, e, message, STR_NONE) : openai_error_body(a, e, message, STR_NONE);
+    return d == DIALECT_ANTHROPIC ? anthropic_error_body(a, e, message, str_of(id->text)) : openai_error_body(a, e, message, STR_NONE);
 }
 
-static void endpoint_error(struct http_req *http, enum err e, str message, str fields)
+static void endpoint_error(struct gate_loop *l, struct http_req *http, enum err e, str message, str fields)
 {
-    str body = error_in(http_req_arena(http), dialect_asked(http), e, message);
-    (void)http_reply(http, err_http(e), S("application/json"), fields, body);
+    struct arena *a = http_req_arena(http);
+    struct reply_id id = new_id(l);
+    str body = error_in(a, dialect_asked(http), e, message, &id);
+    (void)http_reply(http, err_http(e), S("application/json"), with_id(a, &id, fields), body);
 }
 
 /* ---- GET ---- */
@@ -103,22 +129,22 @@ static void endpoint_models(struct gate_loop *l, struct http_req *http, str rest
         if (is_open(l, http, p->tasks[i].name, S("")))
             list[n++] = (struct openai_model){ .id = arena_printf(a, "task/%.*s", STR_ARG(p->tasks[i].name)), .owned_by = S("hearth"), .meta = S("{\"kind\":\"task\"}") };
     if (!list) {
-        endpoint_error(http, ERR_LIMIT, STR_NONE, STR_NONE);
+        endpoint_error(l, http, ERR_LIMIT, STR_NONE, STR_NONE);
         return;
     }
     bool anthropic = dialect_asked(http) == DIALECT_ANTHROPIC;
     if (!rest.n) {
-        (void)http_reply(http, 200, S("application/json"), STR_NONE, anthropic ? anthropic_models_body(a, list, n) : openai_models_body(a, list, n));
+        endpoint_reply(l, http, 200, S("application/json"), STR_NONE, anthropic ? anthropic_models_body(a, list, n) : openai_models_body(a, list, n));
         return;
     }
     str id;
     if (http_path_decode(a, rest, &id) == ERR_OK)
         for (size_t i = 0; i < n; i++)
             if (str_eq(list[i].id, id)) {
-                (void)http_reply(http, 200, S("application/json"), STR_NONE, anthropic ? anthropic_model_body(a, &list[i]) : openai_model_body(a, &list[i]));
+                endpoint_reply(l, http, 200, S("application/json"), STR_NONE, anthropic ? anthropic_model_body(a, &list[i]) : openai_model_body(a, &list[i]));
                 return;
             }
-    endpoint_error(http, ERR_MODEL, STR_NONE, STR_NONE);
+    endpoint_error(l, http, ERR_MODEL, STR_NONE, STR_NONE);
 }
 
 /* What Ollama's clients look at before they ask. hearth is none: dates and sizes that it does not know are empty or zero. */
@@ -142,7 +168,7 @@ static void endpoint_tags(struct gate_loop *l, struct http_req *http, str rest)
         if (is_open(l, http, S(""), cfg->policy.models[i].name) && (!loaded || (cfg->engines[i] && strcmp(s.state, "ready") == 0)))
             list[n++] = ollama_look(&cfg->policy.models[i]);
     }
-    (void)http_reply(http, 200, S("application/json"), STR_NONE, loaded ? ollama_ps_body(a, list, n) : ollama_tags_body(a, list, n));
+    endpoint_reply(l, http, 200, S("application/json"), STR_NONE, loaded ? ollama_ps_body(a, list, n) : ollama_tags_body(a, list, n));
 }
 
 static void endpoint_show(struct gate_loop *l, struct http_req *http, str rest)
@@ -154,23 +180,22 @@ static void endpoint_show(struct gate_loop *l, struct http_req *http, str rest)
     str name = STR_NONE;
     if (json_parse(a, http_req_body(http), &JSON_DEFAULT_LIMITS, &v, NULL) != ERR_OK ||
         json_text(a, json_type(json_member(v, S("model"))) == JSON_STRING ? json_member(v, S("model")) : json_member(v, S("name")), &name) != ERR_OK) {
-        endpoint_error(http, ERR_SYNTAX, S("the body must be an object that names a model"), STR_NONE);
+        endpoint_error(l, http, ERR_SYNTAX, S("the body must be an object that names a model"), STR_NONE);
         return;
     }
     for (size_t i = 0; i < p->n_models; i++)
         if (str_eq(p->models[i].name, name) && is_open(l, http, S(""), name)) {
             struct ollama_model m = ollama_look(&p->models[i]);
-            (void)http_reply(http, 200, S("application/json"), STR_NONE, ollama_show_body(a, &m, p->models[i].chat_template));
+            endpoint_reply(l, http, 200, S("application/json"), STR_NONE, ollama_show_body(a, &m, p->models[i].chat_template));
             return;
         }
-    endpoint_error(http, ERR_MODEL, STR_NONE, STR_NONE);
+    endpoint_error(l, http, ERR_MODEL, STR_NONE, STR_NONE);
 }
 
 static void endpoint_version(struct gate_loop *l, struct http_req *http, str rest)
 {
-    (void)l;
     (void)rest;
-    (void)http_reply(http, 200, S("application/json"), STR_NONE, ollama_version_body(http_req_arena(http), S(HEARTH_VERSION)));
+    endpoint_reply(l, http, 200, S("application/json"), STR_NONE, ollama_version_body(http_req_arena(http), S(HEARTH_VERSION)));
 }
 
 static void endpoint_health(struct gate_loop *l, struct http_req *http, str rest)
@@ -179,8 +204,8 @@ static void endpoint_health(struct gate_loop *l, struct http_req *http, str rest
     struct ledger *led = l->gate->opt.ledger;
     bool well = (!led || ledger_healthy(led)) && !l->draining;
     str text = well ? S("ok") : l->draining ? S("draining") : S("ledger unavailable");
-    (void)http_reply(http, well ? 200 : 503, S("application/json"), STR_NONE,
-                     arena_printf(http_req_arena(http), "{\"status\":\"%.*s\",\"version\":\"" HEARTH_VERSION "\",\"port\":%u}", STR_ARG(text), l->gate->opt.port));
+    endpoint_reply(l, http, well ? 200 : 503, S("application/json"), STR_NONE,
+                   arena_printf(http_req_arena(http), "{\"status\":\"%.*s\",\"version\":\"" HEARTH_VERSION "\",\"port\":%u}", STR_ARG(text), l->gate->opt.port));
 }
 
 /* {"call","key","conversation","task","before_us","token"}: 202, and the event with that token says when it is done (ledger/erase.c). */
@@ -201,9 +226,9 @@ static void endpoint_erase(struct gate_loop *l, struct http_req *http, str rest)
         good = json_i64(json_member(v, S("before_us")), &w.before_us) && w.before_us > 0;
     enum err e = !good ? ERR_SYNTAX : l->gate->opt.ledger ? ledger_erase(l->gate->opt.ledger, &w, token) : ERR_STORE;
     if (e == ERR_OK)
-        (void)http_reply(http, 202, S("application/json"), STR_NONE, S("{\"accepted\":true}"));
+        endpoint_reply(l, http, 202, S("application/json"), STR_NONE, S("{\"accepted\":true}"));
     else
-        endpoint_error(http, e, e == ERR_RANGE ? S("name what is to be erased: call, key, conversation, task or before_us") : STR_NONE, STR_NONE);
+        endpoint_error(l, http, e, e == ERR_RANGE ? S("name what is to be erased: call, key, conversation, task or before_us") : STR_NONE, STR_NONE);
 }
 
 /* Could it answer a call now? /health says that it lives, this that it is of use: a ledger that takes rows, and a model that has not failed. */
@@ -225,8 +250,8 @@ static void endpoint_ready(struct gate_loop *l, struct http_req *http, str rest)
         why = "no model is configured";
     else if (strcmp(s.state, "failed") == 0)
         why = "the default model's engine has failed";
-    (void)http_reply(http, why ? 503 : 200, S("application/json"), STR_NONE,
-                     arena_printf(http_req_arena(http), "{\"ready\":%s,\"why\":%s%s%s}", why ? "false" : "true", why ? "\"" : "", why ? why : "null", why ? "\"" : ""));
+    endpoint_reply(l, http, why ? 503 : 200, S("application/json"), STR_NONE,
+                   arena_printf(http_req_arena(http), "{\"ready\":%s,\"why\":%s%s%s}", why ? "false" : "true", why ? "\"" : "", why ? why : "null", why ? "\"" : ""));
 }
 
 static void put_own_metrics(struct gate_loop *l, struct buf *b)
@@ -282,17 +307,16 @@ static void endpoint_metrics(struct gate_loop *l, struct http_req *http, str res
     str text = e == ERR_OK ? arena_str(http_req_arena(http), buf_str(&b)) : STR_NONE;
     buf_free(&b);
     if (text.p)
-        (void)http_reply(http, 200, S("text/plain; version=0.0.4; charset=utf-8"), STR_NONE, text);
+        endpoint_reply(l, http, 200, S("text/plain; version=0.0.4; charset=utf-8"), STR_NONE, text);
     else
-        endpoint_error(http, ERR_LIMIT, STR_NONE, STR_NONE);
+        endpoint_error(l, http, ERR_LIMIT, STR_NONE, STR_NONE);
 }
 
 static void endpoint_root(struct gate_loop *l, struct http_req *http, str rest)
 {
-    (void)l;
     (void)rest;
-    (void)http_reply(http, 200, S("text/plain; charset=utf-8"), STR_NONE,
-                     S("hearth " HEARTH_VERSION " is running. Point an OpenAI client at /v1, an Anthropic client at /; GET /v1/models lists what answers.\n"));
+    endpoint_reply(l, http, 200, S("text/plain; charset=utf-8"), STR_NONE,
+                   S("hearth " HEARTH_VERSION " is running. Point an OpenAI client at /v1, an Anthropic client at /; GET /v1/models lists what answers.\n"));
 }
 
 /* ---- dispatch ---- */
@@ -323,7 +347,7 @@ void gate_on_request(void *ctx, struct http_req *http)
         if (!str_eq(e->method, method))
             continue;
         if (e->who != FOR_ALL && (gate_who(l, h, http_req_via_unix(http), &key) != ERR_OK || (e->who == FOR_ADMIN && !may_manage(l, http, key)))) {
-            endpoint_error(http, key ? ERR_FORBIDDEN : ERR_AUTH, STR_NONE, S("WWW-Authenticate: Bearer\r\n"));
+            endpoint_error(l, http, key ? ERR_FORBIDDEN : ERR_AUTH, STR_NONE, S("WWW-Authenticate: Bearer\r\n"));
             return;
         }
         if (e->op == OP_NONE) {
@@ -331,21 +355,22 @@ void gate_on_request(void *ctx, struct http_req *http)
             return;
         }
         if (l->stopping) {
-            (void)http_reply(http, 503, S("application/json"), S("retry-after: 1\r\nConnection: close\r\n"),
-                             error_in(http_req_arena(http), e->dialect, ERR_BUSY, S("hearth is being stopped")));
+            struct reply_id id = new_id(l);
+            (void)http_reply(http, 503, S("application/json"), with_id(http_req_arena(http), &id, S("retry-after: 1\r\nConnection: close\r\n")),
+                             error_in(http_req_arena(http), e->dialect, ERR_BUSY, S("hearth is being stopped"), &id));
             return;
         }
         struct gate_req *r = gate_begin(l, http, e->dialect, e->op, key);
         if (r)
             gate_step(r);
         else
-            endpoint_error(http, ERR_LIMIT, STR_NONE, STR_NONE);
+            endpoint_error(l, http, ERR_LIMIT, STR_NONE, STR_NONE);
         return;
     }
     if (other)
-        endpoint_error(http, ERR_METHOD, STR_NONE, str_eq(other->method, S("POST")) ? S("Allow: POST\r\n") : S("Allow: GET, HEAD\r\n"));
+        endpoint_error(l, http, ERR_METHOD, STR_NONE, str_eq(other->method, S("POST")) ? S("Allow: POST\r\n") : S("Allow: GET, HEAD\r\n"));
     else
-        endpoint_error(http, ERR_NOTFOUND, S("there is nothing at this path; hearth serves /v1/chat/completions, /v1/completions, /v1/responses, /v1/embeddings, /v1/messages, /v1/models, /api/chat and /api/generate"), STR_NONE);
+        endpoint_error(l, http, ERR_NOTFOUND, S("there is nothing at this path; hearth serves /v1/chat/completions, /v1/completions, /v1/responses, /v1/embeddings, /v1/messages, /v1/models, /api/chat and /api/generate"), STR_NONE);
 }
 
 /* ---- before a body is read ---- */
@@ -408,10 +433,9 @@ int gate_check_head(void *ctx, const struct http_head *h, bool via_unix, const c
     return 401;
 }
 
-void gate_on_reject(void *ctx, str path, int status, const char *what, struct arena *a, str *content_type, str *body)
+void gate_on_reject(void *ctx, str path, int status, const char *what, struct arena *a, struct http_refusal *out)
 {
-    (void)ctx;
+    struct reply_id id = new_id(ctx);
     enum err e = status == 401 ? ERR_AUTH : status == 403 ? ERR_FORBIDDEN : status == 408 ? ERR_TIMEOUT : status == 413 ? ERR_LIMIT : status >= 500 ? ERR_UNSUPPORTED : ERR_SYNTAX;
-    *content_type = S("application/json");
-    *body = error_in(a, dialect_of(path, false), e, str_of(what));
+    *out = (struct http_refusal){ S("application/json"), with_id(a, &id, STR_NONE), error_in(a, dialect_of(path, false), e, str_of(what), &id) };
 }

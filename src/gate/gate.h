@@ -28,6 +28,7 @@ struct gate_config {
     size_t n_hosts;
     struct http_client_limits upstream;
     size_t reply_max;                   /* bytes of a reply that is not streamed; default 64 MiB */
+    struct gate_quiet { int64_t ms; bool ping, comment; } quiet;        /* signs of life in streams, see quiet.c */
     atomic_int refs;
     void (*release)(struct gate_config *c);     /* when the last call that began with it has ended; any thread */
     void *owner;

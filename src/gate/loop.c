@@ -301,6 +301,11 @@ static void loop_on_deadline_closed(struct io_timer *t)
     ((struct gate_loop *)((char *)t - offsetof(struct gate_loop, deadline_timer)))->open--;
 }
 
+static void loop_on_quiet_closed(struct io_timer *t)
+{
+    ((struct gate_loop *)((char *)t - offsetof(struct gate_loop, quiet_timer)))->open--;
+}
+
 static void loop_on_wake_closed(struct io_wake *w)
 {
     ((struct gate_loop *)((char *)w - offsetof(struct gate_loop, wake)))->open--;
@@ -320,10 +325,11 @@ static void loop_close(struct gate_loop *l)
         l->view = NULL;
     } else if (l->closing == 1 && !l->open && !l->dead_views) {
         l->closing = 2;
-        l->open = 4;
+        l->open = 5;
         io_timer_close(&l->flush_timer, loop_on_timer_closed);
         io_timer_close(&l->again_timer, loop_on_again_closed);
         io_timer_close(&l->deadline_timer, loop_on_deadline_closed);
+        io_timer_close(&l->quiet_timer, loop_on_quiet_closed);
         io_wake_close(&l->wake, loop_on_wake_closed);
     } else if (l->closing == 2 && !l->open) {
         l->closing = 3;
@@ -384,6 +390,7 @@ static enum err loop_open(struct gate_loop *l, struct gate *g, int index, struct
     io_timer_init(l->io, &l->flush_timer, loop_on_flush);
     io_timer_init(l->io, &l->again_timer, gate_on_again);
     io_timer_init(l->io, &l->deadline_timer, gate_on_deadline);
+    io_timer_init(l->io, &l->quiet_timer, gate_on_quiet);
     if ((e = io_wake_init(l->io, &l->wake, loop_on_wake)) != ERR_OK)
         return e;
     io_loop_on_turn(l->io, loop_on_turn, l);

@@ -155,7 +155,12 @@ static int64_t record_cost(const struct gate_req *r)
 static int64_t known(int64_t tokens) { return tokens == TOKENS_UNKNOWN ? ROW_NULL_I : tokens; }
 static str said(str s) { return s.n ? s : STR_NONE; }
 
-int64_t gate_overhead_us(const struct gate_req *r) { return r->sent_us - r->begin_us - r->queue_us - r->lost_us; }
+/* Of a call that was refused before it was sent: up to now. */
+int64_t gate_overhead_us(const struct gate_req *r)
+{
+    int64_t until = r->sent_us ? r->sent_us : clock_mono_us(&r->loop->gate->opt.clock);
+    return until - r->begin_us - r->queue_us - r->lost_us;
+}
 
 static enum metric_outcome record_outcome(const struct gate_req *r)
 {
@@ -268,21 +273,46 @@ static void record_submit_end(struct gate_req *r)
 
 /* ---- the end of the answer ---- */
 
+/* When a client should ask again: what the upstream said, or what hearth knows itself. Both SDKs heed x-should-retry. */
+static str retry_fields(struct gate_req *r)
+{
+    str after = r->retry_after, ms = r->retry_after_ms, should = r->should_retry;
+    if (r->reply_started || !r->http_status || r->http_status == 200)
+        return S("");
+    if (!after.n && (r->err == ERR_BUSY || r->err == ERR_STORE))
+        after = S("1");
+    if (r->err == ERR_BUDGET)           /* which does not come back in a moment */
+        should = S("false");
+    const str line = S("\r\n"), none = S("");
+    const str parts[] = { after.n ? S("retry-after: ") : none, after, after.n ? line : none, ms.n ? S("retry-after-ms: ") : none, ms, ms.n ? line : none,
+                          should.n ? S("x-should-retry: ") : none, should, should.n ? line : none };
+    str all = arena_cat(r->a, parts, sizeof parts / sizeof *parts);
+    return all.p ? all : none;
+}
+
+static str cost_field(struct gate_req *r)
+{
+    int64_t cost = record_cost(r);
+    str s = cost == ROW_NULL_I ? S("") : arena_printf(r->a, "x-hearth-cost: %lld.%06lld\r\n", (long long)(cost / 1000000), (long long)(cost % 1000000));
+    return s.p ? s : S("");
+}
+
+/* Of a stream the cost is known when its head is long gone: it follows its end, for clients that take such fields. */
+static bool has_cost_trailer(const struct gate_req *r)
+{
+    const struct model *m = r->decision.model;
+    return r->call.stream && m->price_input == m->price_input && m->price_output == m->price_output && http_req_takes_trailers(r->http);
+}
+
 /* The fields that every reply of a call carries; request-id is how Anthropic's SDK calls it. */
 str gate_reply_fields(struct gate_req *r)
 {
-    str retry = r->http_status && r->http_status != 200 ? r->retry_after : STR_NONE, dropped = STR_NONE;
-    const char *end = r->err == ERR_BUDGET ? "x-should-retry: false\r\n" : "";      /* what both SDKs heed; a budget does not come back in a moment */
-    if (!retry.n && (r->err == ERR_BUSY || r->err == ERR_STORE))
-        retry = S("1");
-    if (r->speech && r->speech->chat.n_dropped)
-        dropped = chat_dropped(r->a, &r->speech->chat);
     const str id = { r->id, UUID_TEXT - 1 }, line = S("\r\n"), none = S("");
-    const str ids[] = { S("x-request-id: "), id, S("\r\nrequest-id: "), id, S("\r\nx-hearth-call: "), id, line,
-                        retry.n ? S("retry-after: ") : none, retry, retry.n ? line : none, dropped.n ? S("x-hearth-dropped: ") : none, dropped, dropped.n ? line : none,
-                        str_of(end) };
+    str dropped = r->speech && r->speech->chat.n_dropped ? chat_dropped(r->a, &r->speech->chat) : none;
+    const str ids[] = { S("x-request-id: "), id, S("\r\nrequest-id: "), id, S("\r\nx-hearth-call: "), id, line, retry_fields(r),
+                        dropped.n ? S("x-hearth-dropped: ") : none, dropped, dropped.n ? line : none };
     str first = arena_cat(r->a, ids, sizeof ids / sizeof *ids);
-    if (!r->sent_us || !r->decision.model || !first.p)
+    if (!r->decision.model || !first.p)
         return first;
     char fingerprint[HEX_DIGEST], overhead[24];
     if (r->ready)
@@ -290,11 +320,8 @@ str gate_reply_fields(struct gate_req *r)
     int n = snprintf(overhead, sizeof overhead, "%lld", (long long)gate_overhead_us(r));
     const str more[] = { first, S("x-hearth-model: "), r->decision.model->name, S("\r\nx-hearth-route: "), r->decision.reason ? record_route(r) : none,
                          S("\r\nx-hearth-fingerprint: "), r->ready ? str_slice(fingerprint, HEX_DIGEST) : S("unknown"), S("\r\nx-hearth-overhead-us: "),
-                         str_slice(overhead, (size_t)n), line };
+                         str_slice(overhead, (size_t)n), line, has_cost_trailer(r) ? S("Trailer: x-hearth-cost\r\n") : r->call.stream ? none : cost_field(r) };
     str all = arena_cat(r->a, more, sizeof more / sizeof *more);
-    int64_t cost = r->call.stream ? ROW_NULL_I : record_cost(r);    /* of a stream it is known when its fields are long gone */
-    if (all.p && cost != ROW_NULL_I)
-        all = arena_printf(r->a, "%.*sx-hearth-cost: %lld.%06lld\r\n", STR_ARG(all), (long long)(cost / 1000000), (long long)(cost % 1000000));
     return all.p ? all : first;
 }
 
@@ -303,7 +330,7 @@ static void answer_error(struct gate_req *r)
     if (r->reply_started) {
         str ev = r->client->error_event(r, r->err, r->why.message);
         (void)http_reply_write(r->http, ev);
-        http_reply_end(r->http);
+        http_reply_end_with(r->http, has_cost_trailer(r) ? cost_field(r) : STR_NONE);
         return;
     }
     (void)http_reply(r->http, r->http_status, S("application/json"), gate_reply_fields(r), r->body);
@@ -323,7 +350,7 @@ static void answer(struct gate_req *r)
         r->reply_started = true;
         (void)http_reply_write(r->http, buf_str(&r->early));
         (void)http_reply_write(r->http, buf_str(&r->held));
-        http_reply_end(r->http);
+        http_reply_end_with(r->http, has_cost_trailer(r) ? cost_field(r) : STR_NONE);
     }
     r->gone = true;                     /* the reply has ended: the connection is no longer ours */
 }

@@ -44,9 +44,10 @@ struct gate_loop {
     struct gate_req *requests;          /* all running, for stopping */
     struct gate_view *dead_views;
     struct gate_req *again;             /* waiting to be tried again */
-    struct io_timer again_timer, deadline_timer;
+    struct io_timer again_timer, deadline_timer, quiet_timer;
     int64_t deadline_us;                /* when the timer fires; 0: it is not set */
     bool flush_now, flush_later, draining, stopping;
+    bool quiet_set;                     /* its timer runs */
     int closing;                        /* how far: 0 not, 1 servers and pools, 2 handles, 3 all */
     int open;                           /* servers, pools, handles still to be closed */
 
@@ -137,11 +138,14 @@ struct gate_req {
     struct sse sse;
     struct ndjson lines;                /* in place of it where the upstream speaks so */
     struct reply reply;
-    str upstream_type, retry_after;
+    str upstream_type;
+    str retry_after, retry_after_ms, should_retry;      /* what the client is told of when to ask again */
     struct buf taken;                   /* what the client was or will be given: for the record, and the reply itself when not streamed */
     struct buf early;                   /* the beginning of a stream that shows nothing yet: while it is here, another try is possible */
     struct buf held;                    /* the end of a stream, until its row is on disk */
     size_t taken_bytes;                 /* all of it, also past the record's limit */
+    size_t quiet_bytes;                 /* what it was when quiet.c looked last */
+    int64_t quiet_us;                   /* since when it has been that; 0: not watched */
 
     /* RECORD */
     struct gate_entries *entries;       /* of this try; earlier ones may still be on their way to the disk */
@@ -175,6 +179,11 @@ enum err gate_call(struct gate_req *r);
 enum err gate_stream(struct gate_req *r);
 void gate_attempt_abort(struct gate_req *r);     /* nothing more from engine or upstream */
 void gate_on_drain(struct gate_req *r);
+void gate_attempt_sign(struct gate_req *r, str sign);    /* of life, to the client */
+
+/* quiet.c: streams in which nothing comes */
+void gate_quiet_watch(struct gate_req *r);       /* its upstream has begun a stream */
+void gate_on_quiet(struct io_timer *t);
 
 /* again.c: after a failed try */
 enum err gate_breaker_ask(struct gate_req *r);            /* before a request is sent: ERR_OPEN, with the words for the client */
@@ -208,6 +217,6 @@ void gate_end(struct gate_req *r);               /* gives everything back */
 /* endpoints.c */
 void gate_on_request(void *ctx, struct http_req *http);
 int gate_check_head(void *ctx, const struct http_head *h, bool via_unix, const char **what);
-void gate_on_reject(void *ctx, str path, int status, const char *what, struct arena *a, str *content_type, str *body);
+void gate_on_reject(void *ctx, str path, int status, const char *what, struct arena *a, struct http_refusal *out);
 
 #endif

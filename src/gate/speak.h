@@ -48,6 +48,7 @@ struct client_side {
     str (*error_body)(struct gate_req *r, enum err e, str message, str param);
     str (*error_from)(struct gate_req *r);                                  /* from an upstream's error in r->reply */
     str (*error_event)(struct gate_req *r, enum err e, str message);
+    str sign;                           /* of life, in a stream in which nothing comes: between two events, it means nothing; empty: the dialect has none */
 };
 const struct client_side *client_side(enum dialect d);
 

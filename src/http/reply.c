@@ -183,10 +183,11 @@ enum err http_reply_start(struct http_req *r, int status, str type, str fields)
     return ERR_OK;
 }
 
-static void send_piece(struct http_conn *c, struct http_req *r, str data, bool last)
+/* `last`: the end follows, with these trailers. */
+static void send_piece(struct http_conn *c, struct http_req *r, str data, bool last, str trailers)
 {
     char size[24];
-    struct iovec iov[4];
+    struct iovec iov[6];
     int n = 0;
     if (r->no_body)
         data = STR_NONE;
@@ -195,9 +196,14 @@ static void send_piece(struct http_conn *c, struct http_req *r, str data, bool l
             iov[n++] = (struct iovec){ size, (size_t)snprintf(size, sizeof size, "%zx\r\n", data.n) };
         iov[n++] = piece(data);
         if (r->chunked)
-            iov[n++] = piece(last ? S("\r\n0\r\n\r\n") : S("\r\n"));
-    } else if (last && r->chunked && !r->no_body) {
+            iov[n++] = piece(last && !trailers.n ? S("\r\n0\r\n\r\n") : S("\r\n"));
+    } else if (last && r->chunked && !r->no_body && !trailers.n) {
         iov[n++] = piece(S("0\r\n\r\n"));
+    }
+    if (last && trailers.n) {
+        iov[n++] = piece(S("0\r\n"));
+        iov[n++] = piece(trailers);
+        iov[n++] = piece(S("\r\n"));
     }
     if (n || (last && c->corked))
         conn_send(c, iov, n);
@@ -208,7 +214,7 @@ enum err http_reply_write(struct http_req *r, str data)
     struct http_conn *c = r->conn;
     if (!c || c->hung_up)
         return ERR_CLIENT;
-    send_piece(c, r, data, false);
+    send_piece(c, r, data, false, STR_NONE);
     if (c->hung_up)
         return ERR_CLIENT;
     if (conn_pending(c) < c->server->lim.pending)
@@ -222,7 +228,18 @@ void http_reply_finish(struct http_req *r, str data)
     struct http_conn *c = r->conn;
     if (!c)
         return;
-    send_piece(c, r, data, true);
+    send_piece(c, r, data, true, STR_NONE);
+    reply_ended(c, r);
+}
+
+bool http_req_takes_trailers(const struct http_req *r) { return r->head.minor == 1 && !r->no_body && http_has_token(http_get(&r->head, S("te")), S("trailers")); }
+
+void http_reply_end_with(struct http_req *r, str trailers)
+{
+    struct http_conn *c = r->conn;
+    if (!c)
+        return;
+    send_piece(c, r, STR_NONE, true, r->chunked && http_req_takes_trailers(r) ? trailers : STR_NONE);
     reply_ended(c, r);
 }
 
@@ -247,16 +264,16 @@ void conn_reject(struct http_conn *c, str path, int status, const char *what)
     struct http_server *s = c->server;
     struct arena a;
     char line[512], length[64];
-    str type = STR_NONE, body = STR_NONE;
+    struct http_refusal out = { STR_NONE, STR_NONE, STR_NONE };
     arena_init(&a, 1 << 16);
     if (s->h.on_reject)
-        s->h.on_reject(s->h.ctx, path, status, what, &a, &type, &body);
-    int n = head_line(line, sizeof line, status, type, true);
-    int m = snprintf(length, sizeof length, "Content-Length: %zu\r\n\r\n", body.n);
+        s->h.on_reject(s->h.ctx, path, status, what, &a, &out);
+    int n = head_line(line, sizeof line, status, out.content_type, true);
+    int m = snprintf(length, sizeof length, "Content-Length: %zu\r\n\r\n", out.body.n);
     c->state = CONN_LINGER;
     buf_free(&c->in);
     c->in_at = 0;
-    conn_send(c, (struct iovec[]){ { line, (size_t)n }, { length, (size_t)m }, piece(body) }, 3);
+    conn_send(c, (struct iovec[]){ { line, (size_t)n }, piece(out.fields), { length, (size_t)m }, piece(out.body) }, 4);
     arena_free(&a);
     if (c->hung_up)
         conn_close(c);

@@ -31,11 +31,12 @@ extern const struct http_limits http_limits_default;
 
 struct http_req;
 
+struct http_refusal { str content_type, fields, body; };     /* fields as in http_reply() */
 struct http_handler {
     void *ctx;
     void (*on_request)(void *ctx, struct http_req *r);
     /* The reply to a request that could not be read: writes the body in the dialect of the path it could make out. */
-    void (*on_reject)(void *ctx, str path, int status, const char *what, struct arena *a, str *content_type, str *body);
+    void (*on_reject)(void *ctx, str path, int status, const char *what, struct arena *a, struct http_refusal *out);
     void (*on_gone)(void *ctx, struct http_req *r);      /* the client left before the reply ended */
     void (*on_drain)(void *ctx, struct http_req *r);     /* after ERR_AGAIN: there is room again */
     /* Host and Origin checks and the like, before the body is read: a status other than 0 refuses. */
@@ -72,6 +73,9 @@ enum err http_reply_start(struct http_req *r, int status, str content_type, str 
 enum err http_reply_write(struct http_req *r, str data);
 void http_reply_end(struct http_req *r);
 void http_reply_finish(struct http_req *r, str data);                /* the last piece and the end, with one system call */
+/* The end with fields that became known only now (RFC 9110 6.5); without them where http_req_takes_trailers() says no. */
+void http_reply_end_with(struct http_req *r, str trailers);
+bool http_req_takes_trailers(const struct http_req *r);              /* the client asked for them (TE: trailers), and can be sent some */
 /* Breaks the transfer so that the client can tell it is not complete: closes without the last chunk. */
 void http_reply_abort(struct http_req *r);
 size_t http_reply_pending(const struct http_req *r);

@@ -42,14 +42,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Type", kind)
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
+        if self.server.hold:            # the status is said, and nothing else yet
+            self.server.hold(self)
 
     def reply(self, status, body, **fields):
         data = json.dumps(body).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
-        for k, v in fields.items():
-            self.send_header(k.replace("_", "-"), v)
+        for k, v in {**{k.replace("_", "-"): v for k, v in fields.items()}, **(self.server.more if status != 200 else {})}.items():
+            self.send_header(k, v)
         self.end_headers()
         self.wfile.write(data)
 
@@ -345,6 +347,7 @@ class Fake(http.server.ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.seen, self.gone = [], []
+        self.hold, self.more = None, {}         # called at the start of a stream; fields of an error's reply
         self.port = self.server_address[1]
         threading.Thread(target=self.serve_forever, daemon=True).start()
 

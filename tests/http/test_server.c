@@ -40,11 +40,12 @@ static void on_request(void *ctx, struct http_req *r)
     assert_int_equal(http_reply(r, 200, S("text/plain"), S("X: y\r\n"), text), ERR_OK);
 }
 
-static void on_reject(void *ctx, str path, int status, const char *what, struct arena *a, str *type, str *body)
+static void on_reject(void *ctx, str path, int status, const char *what, struct arena *a, struct http_refusal *out)
 {
     (void)ctx;
-    *type = S("text/plain");
-    *body = arena_printf(a, "%d %s %.*s", status, what, STR_ARG(path));
+    out->content_type = S("text/plain");
+    out->fields = S("X: z\r\n");
+    out->body = arena_printf(a, "%d %s %.*s", status, what, STR_ARG(path));
 }
 
 static void on_gone(void *ctx, struct http_req *r)
@@ -333,6 +334,31 @@ static void a_stream_is_chunked_and_ends_with_its_mark_or_visibly_not(void **sta
     close(fd);
 }
 
+static void trailers_go_to_those_who_ask_for_them(void **state)
+{
+    static const struct { const char *head, *end; } cases[] = {
+        { "GET /later HTTP/1.1\r\n" HOST "TE: trailers\r\n\r\n", "3\r\none\r\n0\r\nx-cost: 1\r\n\r\n" },
+        { "GET /later HTTP/1.1\r\n" HOST "TE: deflate;q=0.5, Trailers\r\n\r\n", "3\r\none\r\n0\r\nx-cost: 1\r\n\r\n" },
+        { "GET /later HTTP/1.1\r\n" HOST "\r\n", "3\r\none\r\n0\r\n\r\n" },
+        { "GET /later HTTP/1.0\r\nTE: trailers\r\n\r\n", "\r\n\r\none" },
+        { "HEAD /later HTTP/1.1\r\n" HOST "TE: trailers\r\n\r\n", "chunked\r\n\r\n" },
+    };
+    struct fixture *f = *state;
+    char buf[512];
+    bool closed;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int fd = dial(f);
+        put(fd, str_of(cases[i].head));
+        pump(f, 3);
+        http_reply_start(f->later, 200, S("text/plain"), S(""));
+        http_reply_write(f->later, S("one"));
+        http_reply_end_with(f->later, S("x-cost: 1\r\n"));
+        assert_true(str_ends(take(f, fd, buf, sizeof buf, &closed), str_of(cases[i].end)));
+        close(fd);
+        pump(f, 2);
+    }
+}
+
 static void a_slow_reader_stops_the_writer_and_is_told_of_room(void **state)
 {
     struct fixture *f = *state;
@@ -394,6 +420,7 @@ int main(void)
         TEST(a_client_that_leaves_is_noticed_at_once),
         TEST(a_held_request_outlives_its_connection),
         TEST(a_stream_is_chunked_and_ends_with_its_mark_or_visibly_not),
+        TEST(trailers_go_to_those_who_ask_for_them),
         TEST(a_slow_reader_stops_the_writer_and_is_told_of_room),
         TEST(more_connections_than_allowed_are_closed),
     };
