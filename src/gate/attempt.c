@@ -20,7 +20,7 @@ static enum err attempt_door(struct gate_req *r)
         return gate_fail(r, ERR_GUARD, STR_NONE);
     if (r->deterministic && p->api != API_EMBEDDED)
         return gate_fail(r, ERR_UNSUPPORTED, arena_printf(r->a, "'deterministic' is promised by models that hearth runs itself; %.*s is not one of them", STR_ARG(r->decision.model->name)));
-    return gate_breaker_ask(r);
+    return speak_asks(r) ? gate_breaker_ask(r) : ERR_OK;
 }
 
 /* A model that takes only so many calls at once: this one's turn. */
@@ -29,8 +29,8 @@ static enum err attempt_seat(struct gate_req *r)
     const struct model *m = r->decision.model;
     struct seats *s = r->view->seats[m - r->view->cfg->policy.models];
     int64_t retry_s = 1, now = clock_mono_us(&r->loop->gate->opt.clock);
-    if (!s) {
-        r->call_step = CALL_ENGINE;
+    if (!s || r->op == OP_LOAD || r->op == OP_UNLOAD) {
+        r->call_step = r->op == OP_UNLOAD ? CALL_INTENT : CALL_ENGINE;
         return ERR_OK;
     }
     r->seat_us = now;
@@ -119,8 +119,20 @@ static void attempt_on_head(void *ctx, const struct http_head *h);
 static void attempt_on_data(void *ctx, str data);
 static void attempt_on_end(void *ctx, enum err e, const char *detail);
 
+/* A model that is in memory now, and nothing to ask it. */
+static enum err attempt_nothing(struct gate_req *r)
+{
+    r->sent_us = clock_mono_us(&r->loop->gate->opt.clock);
+    r->status = 200;
+    r->upstream_ended = true;
+    r->call_step = CALL_WAIT;
+    return ERR_OK;
+}
+
 static enum err attempt_send(struct gate_req *r)
 {
+    if (!r->n_slices)
+        return attempt_nothing(r);
     static const struct http_client_events events = { attempt_on_head, attempt_on_data, attempt_on_end };
     const struct provider *p = r->decision.model->provider;
     struct http_pool *pool;

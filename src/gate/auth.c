@@ -39,7 +39,7 @@ static void estimate(const struct gate_req *r, int64_t *tokens, int64_t *micros)
     const struct model *m = r->decision.model;
     const struct params *p = &r->call.params;
     enum { ANSWER = 512 };
-    int64_t in = (int64_t)r->asked.n / 4 + 1, out = r->op == OP_EMBEDDING || r->op == OP_COUNT ? 0 : p->max_tokens > 0 && p->max_tokens < 1000000 ? p->max_tokens : ANSWER;
+    int64_t in = (int64_t)r->asked.n / 4 + 1, out = r->op != OP_CHAT && r->op != OP_COMPLETION ? 0 : p->max_tokens > 0 && p->max_tokens < 1000000 ? p->max_tokens : ANSWER;
     double dollars = (m->price_input == m->price_input ? (double)in * m->price_input : 0) + (m->price_output == m->price_output ? (double)out * m->price_output : 0);
     *tokens = in + out;
     *micros = (int64_t)dollars;
@@ -67,7 +67,7 @@ void gate_settle(struct gate_req *r, int64_t cost_micros)
     if (!r->hold.account)
         return;
     int64_t tokens = r->reply.prompt_tokens >= 0 && r->reply.completion_tokens >= 0 ? r->reply.prompt_tokens + r->reply.completion_tokens : -1;
-    if (tokens < 0 && r->err != ERR_OK && !r->reply_started)
+    if ((tokens < 0 && r->err != ERR_OK && !r->reply_started) || r->op == OP_LOAD || r->op == OP_UNLOAD)
         tokens = cost_micros = 0;       /* nothing came of it */
     key_settle(r->loop->gate->opt.accounts, &r->hold, tokens, cost_micros);
 }

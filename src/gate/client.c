@@ -118,13 +118,15 @@ static enum err ollama_client_decode(struct gate_req *r)
     return e;
 }
 
-static void ollama_client_begin(struct gate_req *r)
+struct ollama_writer ollama_client_writer(const struct gate_req *r)
 {
     char at[CLOCK_TEXT];
     clock_text(r->wall_us, at);
-    r->speech->writer.ollama = (struct ollama_writer){ .model = asked_model(r), .created_at = arena_str(r->a, str_of(at)), .generate = r->call.generate,
-                                                       .begin_ns = r->begin_us * 1000, .load_ns = r->queue_us * 1000 };
+    return (struct ollama_writer){ .model = asked_model(r), .created_at = arena_str(r->a, str_of(at)), .generate = r->call.generate,
+                                   .begin_ns = r->begin_us * 1000, .load_ns = r->queue_us * 1000 };
 }
+
+static void ollama_client_begin(struct gate_req *r) { r->speech->writer.ollama = ollama_client_writer(r); }
 
 static void ollama_client_times(struct gate_req *r)
 {

@@ -437,5 +437,5 @@ void gate_on_reject(void *ctx, str path, int status, const char *what, struct ar
 {
     struct reply_id id = new_id(ctx);
     enum err e = status == 401 ? ERR_AUTH : status == 403 ? ERR_FORBIDDEN : status == 408 ? ERR_TIMEOUT : status == 413 ? ERR_LIMIT : status >= 500 ? ERR_UNSUPPORTED : ERR_SYNTAX;
-    *out = (struct http_refusal){ S("application/json"), with_id(a, &id, STR_NONE), error_in(a, dialect_of(path, false), e, str_of(what), &id) };
+    *out = (struct http_refusal){ S("application/json"), with_id(a, &id, status == 401 ? S("WWW-Authenticate: Bearer\r\n") : STR_NONE), error_in(a, dialect_of(path, false), e, str_of(what), &id) };
 }

@@ -79,6 +79,6 @@ void gate_explain(struct gate_req *r, enum err e)
     buf_free(&b);
     r->recorded = true;
     if (!r->gone)
-        (void)http_reply(r->http, 200, S("application/json"), STR_NONE, o.err == ERR_OK && body.p ? body : S("{}"));
+        (void)http_reply(r->http, 200, S("application/json"), arena_printf(r->a, "x-request-id: %s\r\nrequest-id: %s\r\n", r->id, r->id), o.err == ERR_OK && body.p ? body : S("{}"));
     r->gone = true;
 }

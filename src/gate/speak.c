@@ -35,10 +35,27 @@ static enum err speak_translate(struct gate_req *r, str id)
     return speak_sliced(r, e == ERR_OK ? r->up->from_chat(r, id) : e);
 }
 
+/* Only Ollama is told to load or to unload. */
+bool speak_asks(const struct gate_req *r) { return (r->op != OP_LOAD && r->op != OP_UNLOAD) || upstream_side(r)->dialect == DIALECT_OLLAMA; }
+
+/* An engine of ours has been started by now, other servers load by themselves. */
+static enum err speak_nothing(struct gate_req *r)
+{
+    const struct model *m = r->decision.model;
+    r->n_slices = 0;
+    if (r->op == OP_LOAD)
+        return ERR_OK;
+    return gate_fail(r, ERR_UNSUPPORTED, m->provider->api == API_EMBEDDED
+                                             ? arena_printf(r->a, "model %.*s stays loaded: its engine is not stopped by a request", STR_ARG(m->name))
+                                             : arena_printf(r->a, "model %.*s cannot be unloaded from here: provider %.*s decides itself", STR_ARG(m->name), STR_ARG(m->provider->name)));
+}
+
 enum err speak_request(struct gate_req *r)
 {
     str id = r->decision.model->id.n ? r->decision.model->id : r->decision.model->name;
     r->up = upstream_side(r);
+    if (!speak_asks(r))
+        return speak_nothing(r);
     if (r->dialect == DIALECT_OPENAI && r->up->dialect == DIALECT_OPENAI)
         return r->up->forward(r->a, &r->call, id, r->slices, &r->n_slices);
     struct speech *s = r->speech = arena_new(r->a, struct speech, 1);
@@ -78,8 +95,17 @@ static enum err speak_embedding(struct gate_req *r)
     return e == ERR_OK ? buf_put(&r->taken, buf_str(out)) : e;
 }
 
+static enum err speak_loaded(struct gate_req *r)
+{
+    const struct ollama_writer w = ollama_client_writer(r);
+    r->reply.finish_reason = S("load");
+    return ollama_write_loaded(&r->taken, &w);
+}
+
 enum err speak_reply(struct gate_req *r)
 {
+    if (r->op == OP_LOAD && !r->n_slices)
+        return speak_loaded(r);
     if (r->op == OP_EMBEDDING)
         return speak_embedding(r);
     if (r->op == OP_COUNT && r->sink)   /* our engine's answer is Anthropic's already */

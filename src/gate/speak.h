@@ -51,6 +51,7 @@ struct client_side {
     str sign;                           /* of life, in a stream in which nothing comes: between two events, it means nothing; empty: the dialect has none */
 };
 const struct client_side *client_side(enum dialect d);
+struct ollama_writer ollama_client_writer(const struct gate_req *r);
 
 /* ---- upstream.c: the side of the upstream ---- */
 struct upstream_side {
@@ -68,8 +69,10 @@ struct upstream_side {
 const struct upstream_side *upstream_side(const struct gate_req *r);
 
 /* ---- speak.c: both ---- */
-/* Chooses the upstream's side and makes r->slices, from the client's bytes or translated. ERR_UNSUPPORTED with r->why: this target cannot express it. */
+/* Chooses the upstream's side and makes r->slices, from the client's bytes or translated; none where there is nothing to ask for (OP_LOAD of
+ * a model that no API loads). ERR_UNSUPPORTED with r->why: this target cannot express it. */
 enum err speak_request(struct gate_req *r);
+bool speak_asks(const struct gate_req *r);              /* will there be a request? */
 /* Reads an event of a stream. What it came to for a client of another dialect stands in *out until the next one. */
 enum wire_event speak_event(struct gate_req *r, str event, str data, str *out);
 enum err speak_reply(struct gate_req *r);               /* r->taken: the upstream's reply, and then the client's */

@@ -5,7 +5,8 @@
 #include "core/str.h"
 
 enum dialect { DIALECT_OPENAI, DIALECT_ANTHROPIC, DIALECT_OLLAMA, DIALECT_RESPONSES };      /* responses: OpenAI's newer API */
-enum op { OP_NONE, OP_CHAT, OP_COMPLETION, OP_EMBEDDING, OP_MODELS, OP_COUNT };             /* count: tokens of a prompt */
+/* count: tokens of a prompt; load and unload: a model, which Ollama's API knows */
+enum op { OP_NONE, OP_CHAT, OP_COMPLETION, OP_EMBEDDING, OP_MODELS, OP_COUNT, OP_LOAD, OP_UNLOAD };
 
 /* Where bytes go. The order is by trust: a ceiling compares with <=. */
 enum zone { ZONE_MACHINE, ZONE_PRIVATE, ZONE_CLOUD };

@@ -11,7 +11,8 @@
 
 /* ---- a client's request ---- */
 /* /api/chat and /api/generate (OP_CHAT; generate with raw:true becomes OP_COMPLETION in out->op). `generate` tells
- * which of the two shapes the body has and the reply will have. */
+ * which of the two shapes the body has and the reply will have. Without messages or prompt it loads the model (OP_LOAD), or unloads it
+ * where keep_alive is zero (OP_UNLOAD); the answer to that is one object, also where a stream was asked for. */
 enum err ollama_decode(struct arena *a, enum op op, bool generate, str body, struct call *out, struct wire_error *why);     /* out->generate */
 enum err ollama_to_chat(struct arena *a, const struct call *c, struct chat *out, struct wire_error *why);
 
@@ -46,6 +47,7 @@ struct ollama_writer {
 };
 void ollama_writer_free(struct ollama_writer *w);       /* may be called on a zeroed one */
 enum err ollama_write_delta(struct ollama_writer *w, struct arena *a, struct buf *b, const struct reply *r, const struct delta *d);     /* the done line with DELTA_END */
+enum err ollama_write_loaded(struct buf *b, const struct ollama_writer *w);      /* to OP_LOAD */
 enum err ollama_write_reply(struct arena *a, struct buf *b, const struct ollama_writer *w, const struct reply *r, const struct answer *answer);
 
 str ollama_error_body(struct arena *a, enum err e, str message);                 /* {"error":"text"} */

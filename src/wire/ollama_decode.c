@@ -17,7 +17,8 @@ static const struct codec_number numbers[] = {
 };
 
 static const str known[] = { S("model"), S("messages"), S("prompt"), S("system"), S("images"), S("stream"), S("tools"), S("format"), S("options"), S("think"), S("raw"),
-                             S("suffix"), S("template"), S("context"), S("logprobs"), S("top_logprobs") };
+                             S("suffix"), S("template"), S("context"), S("logprobs"), S("top_logprobs"), S("keep_alive") };
+enum { KNOWN = sizeof known / sizeof *known, IN_CHAT = KNOWN - 1 };      /* keep_alive stands last: no other API has it, so a chat drops it by name */
 
 static enum err refuse(struct arena *a, struct wire_error *why, const char *param, const char *what) { return codec_bad(a, why, ERR_UNSUPPORTED, param, what); }
 
@@ -41,6 +42,27 @@ static enum err read_options(struct arena *a, struct call *c, struct wire_error 
     if (c->params.max_tokens < 0)       /* -1 and -2: no limit */
         c->params.max_tokens = PARAM_UNSET;
     return codec_stop(a, json_member(options, S("stop")), "options.stop", &c->params, why);
+}
+
+/* 0, "0", "0s", "0m0s": Go's durations. */
+static bool is_zero(json keep_alive)
+{
+    double seconds;
+    str text = json_span(keep_alive);
+    if (json_type(keep_alive) != JSON_STRING)
+        return json_f64(keep_alive, &seconds) && seconds == 0;
+    bool zero = str_index(text, '0') < text.n;
+    for (size_t i = 0; i < text.n; i++)
+        zero = zero && (text.p[i] < '1' || text.p[i] > '9');
+    return zero;
+}
+
+/* There is nothing to answer: the client wants the model in memory, or out of it. */
+static enum err read_load(struct call *c)
+{
+    c->op = is_zero(json_member(c->root, S("keep_alive"))) ? OP_UNLOAD : OP_LOAD;
+    c->stream = false;
+    return ERR_OK;
 }
 
 static enum err read_message(struct arena *a, struct call *c, json v, size_t i, struct wire_error *why)
@@ -72,8 +94,10 @@ static enum err read_messages(struct arena *a, struct call *c, struct wire_error
 {
     json list = json_member(c->root, S("messages"));
     size_t n = json_count(list), i = 0;
-    if (json_type(list) != JSON_ARRAY || !n)
-        return codec_bad(a, why, ERR_SYNTAX, "messages", "must be a list with at least one message");
+    if (codec_absent(list) || (json_type(list) == JSON_ARRAY && !n))
+        return read_load(c);
+    if (json_type(list) != JSON_ARRAY)
+        return codec_bad(a, why, ERR_SYNTAX, "messages", "must be a list of messages");
     if (n > MESSAGES_MAX)
         return codec_bad(a, why, ERR_RANGE, "messages", "too many");
     if (!(c->messages = arena_new(a, struct message, n)))
@@ -95,10 +119,9 @@ static enum err read_prompt(struct arena *a, struct call *c, struct wire_error *
     enum err e = codec_bool(a, json_member(c->root, S("raw")), "raw", &raw, why);
     if (raw)
         c->op = OP_COMPLETION;
-    if (e || codec_absent(prompt))
-        return e;
-    e = json_text(a, prompt, &c->prompt);
-    return e == ERR_SYNTAX ? codec_bad(a, why, e, "prompt", "must be a string") : e;
+    if (!e && !codec_absent(prompt) && (e = json_text(a, prompt, &c->prompt)) == ERR_SYNTAX)
+        return codec_bad(a, why, e, "prompt", "must be a string");
+    return e || c->prompt.n ? e : read_load(c);
 }
 
 enum err ollama_decode(struct arena *a, enum op op, bool generate, str body, struct call *out, struct wire_error *why)
@@ -106,7 +129,7 @@ enum err ollama_decode(struct arena *a, enum op op, bool generate, str body, str
     struct call *c = out;
     *c = (struct call){ .dialect = DIALECT_OLLAMA, .op = op, .body = body, .include_usage = true, .generate = generate, .stream = true };
     params_init(&c->params);
-    enum err e = codec_root(a, c, known, sizeof known / sizeof *known, why);
+    enum err e = codec_root(a, c, known, KNOWN, why);
     if (e)
         return e;
     json model = json_member(c->root, S("model"));
@@ -336,6 +359,6 @@ enum err ollama_to_chat(struct arena *a, const struct call *c, struct chat *out,
     if (!e)
         e = to_wishes(a, c, out, why);
     if (!e)
-        e = drop_rest(a, c->root, known, sizeof known / sizeof *known, "", out);
+        e = drop_rest(a, c->root, known, IN_CHAT, "", out);
     return e ? e : drop_rest(a, json_member(c->root, S("options")), options, sizeof options / sizeof *options, "options.", out);
 }

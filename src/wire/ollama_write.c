@@ -189,6 +189,18 @@ enum err ollama_write_reply(struct arena *a, struct buf *b, const struct ollama_
     return o.err;
 }
 
+enum err ollama_write_loaded(struct buf *b, const struct ollama_writer *w)
+{
+    struct json_out o;
+    line_open(&o, b, w);
+    put_said(NULL, &o, w, S(""), STR_NONE, NULL);
+    json_put_key(&o, S("done"));
+    json_put_bool(&o, true);
+    put_pair(&o, S("done_reason"), S("load"));
+    json_close(&o, '}');
+    return o.err;
+}
+
 /* ---- errors ---- */
 
 static str error_body(struct arena *a, str message, bool line)
@@ -254,7 +266,7 @@ static str models_body(struct arena *a, const struct ollama_model *m, size_t n, 
     for (size_t i = 0; i < n; i++) {
         put_model(&o, &m[i]);
         if (loaded) {
-            put_pair(&o, S("expires_at"), S("0001-01-01T00:00:00Z"));
+            put_pair(&o, S("expires_at"), S("2300-01-01T00:00:00Z"));   /* never: clients take a time that is past for a model that is being stopped */
             put_number(&o, S("size_vram"), 0);
             put_number(&o, S("context_length"), m[i].context);
         }

@@ -61,6 +61,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         api = {"/v1/chat/completions": OpenAI, "/v1/messages": Anthropic, "/v1/messages/count_tokens": Anthropic, "/api/chat": Ollama, "/api/generate": Generate}.get(self.path)
         if not api:
             return self.reply(404, {"error": {"message": f"no such path {self.path}", "type": "not_found_error"}})
+        if api in (Ollama, Generate) and not body.get("messages" if api is Ollama else "prompt"):
+            return self.reply(200, {**api.whole(body, "plain"), "message" if api is Ollama else "response": {"role": "assistant", "content": ""} if api is Ollama else "",
+                                    "done_reason": "unload" if body.get("keep_alive") == 0 else "load"})
         try:
             api.check(self, body)
             want = api.wanted(body)

@@ -217,11 +217,47 @@ static void data_urls(void **state)
                  part_data_url(S("data:image/png;base64,A A"), &type, &data) || part_data_url(S("https://x/"), &type, &data));
 }
 
+static void nothing_to_answer_loads_a_model_or_unloads_it(void **state)
+{
+    static const struct { str body; bool generate; enum op op; enum err err; } cases[] = {
+        { S("{\"model\":\"m\"}"), false, OP_LOAD, ERR_OK },
+        { S("{\"model\":\"m\",\"messages\":[],\"stream\":true}"), false, OP_LOAD, ERR_OK },
+        { S("{\"model\":\"m\",\"messages\":null,\"keep_alive\":0}"), false, OP_UNLOAD, ERR_OK },
+        { S("{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"keep_alive\":0}"), false, OP_CHAT, ERR_OK },
+        { S("{\"model\":\"m\"}"), true, OP_LOAD, ERR_OK },
+        { S("{\"model\":\"m\",\"prompt\":\"\",\"keep_alive\":\"10m\"}"), true, OP_LOAD, ERR_OK },
+        { S("{\"model\":\"m\",\"prompt\":\"\",\"keep_alive\":-1}"), true, OP_LOAD, ERR_OK },
+        { S("{\"model\":\"m\",\"prompt\":\"\",\"keep_alive\":\"0m0s\"}"), true, OP_UNLOAD, ERR_OK },
+        { S("{\"model\":\"m\",\"raw\":true,\"keep_alive\":0.0}"), true, OP_UNLOAD, ERR_OK },
+        { S("{\"model\":\"m\",\"prompt\":\"\",\"keep_alive\":\"\"}"), true, OP_LOAD, ERR_OK },
+        { S("{\"model\":\"m\",\"prompt\":\" \",\"keep_alive\":0}"), true, OP_CHAT, ERR_OK },
+        { S("{\"model\":\"m\",\"keep_alive\":0,\"keep_alive\":5}"), true, OP_CHAT, ERR_SYNTAX },
+        { S("{\"model\":\"m\",\"messages\":{}}"), false, OP_CHAT, ERR_SYNTAX },
+        { S("{\"model\":\"m\",\"prompt\":5}"), true, OP_CHAT, ERR_SYNTAX },
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct arena a;
+        struct call c;
+        struct chat chat;
+        struct wire_error why = { ERR_OK, STR_NONE, STR_NONE };
+        arena_init(&a, 1 << 20);
+        if (ollama_decode(&a, OP_CHAT, cases[i].generate, cases[i].body, &c, &why) != cases[i].err || (!cases[i].err && c.op != cases[i].op))
+            fail_msg("%zu: %s", i, cases[i].body.p);
+        if (cases[i].op != OP_CHAT)
+            assert_false(c.stream);
+        else if (!cases[i].err && ollama_to_chat(&a, &c, &chat, &why) == ERR_OK)
+            assert_true(str_eq(chat_dropped(&a, &chat), S("keep_alive")));
+        arena_free(&a);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_cut_gives_the_same), cmocka_unit_test(a_circle_through_all_loses_nothing), cmocka_unit_test(interleaved_tool_calls_are_no_silent_mess),
         cmocka_unit_test(lines_have_a_limit),       cmocka_unit_test(data_urls),
+        cmocka_unit_test(nothing_to_answer_loads_a_model_or_unloads_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
