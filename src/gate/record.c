@@ -99,7 +99,9 @@ static void record_decision(struct gate_req *r, struct ledger_row *row)
 
 static void record_init(struct gate_req *r, struct ledger_entry *e, enum row_kind kind)
 {
-    *e = (struct ledger_entry){ .port = &r->loop->ledger_port, .ctx = r, .private = r->decision.data == DATA_PRIVATE };
+    /* What was refused before it could be classified might have been private. */
+    bool private = r->decision.data == DATA_PRIVATE || !r->decision.reason;
+    *e = (struct ledger_entry){ .port = &r->loop->ledger_port, .ctx = r, .private = private };
     row_init(&e->row, kind);
     record_request(r, &e->row);
     record_decision(r, &e->row);

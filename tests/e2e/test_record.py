@@ -1,5 +1,5 @@
 """What one can do with the record: calls again, calls beside each other, taken out, erased."""
-import json, os, re, sqlite3, subprocess, unittest
+import http.client, json, os, re, sqlite3, subprocess, unittest
 
 import anthropic, ollama, openai
 from fakes import Fake, TEXT
@@ -145,6 +145,17 @@ class Record(unittest.TestCase):
             self.assertEqual(w.hearth("verify").returncode, 0)
         finally:
             w.close()
+
+    def test_what_could_not_be_read_might_have_been_private(self):
+        for body in (b'{"messages": "' + SECRET.encode() + b'"}', SECRET.encode(), b'{"model": "task/mine", "messages": [{"role": "nobody", "content": "x"}]}'):
+            c = http.client.HTTPConnection("127.0.0.1", self.w.port, timeout=30)
+            c.request("POST", "/v1/chat/completions", body, {"Content-Type": "application/json", "x-hearth-data": "private"})
+            self.assertEqual(c.getresponse().status, 400)
+        self.ant.messages.create(model="claude", max_tokens=9, messages=[{"role": "user", "content": "plain"}])
+        with sqlite3.connect(self.w.dir / "hearth.db") as db:
+            kinds = [k for (k,) in db.execute("SELECT b.kind FROM row r JOIN body b ON b.id = r.request_body WHERE r.kind = 1 ORDER BY seq DESC LIMIT 4")]
+        self.assertEqual(kinds[1:], [kinds[1]] * 3)
+        self.assertNotEqual(kinds[0], kinds[1], "sealed, since nobody knows what it was")
 
     def test_show_reads_every_api(self):
         self.ant.messages.create(model="gpt", max_tokens=24, messages=[{"role": "user", "content": "think"}])
