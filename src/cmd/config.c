@@ -155,7 +155,8 @@ static const struct option task_options[] = {
     { "priority", OPTION_WORD, T(priority), "interactive", 0, 0, priority_words, "batch: where calls wait for a model, others go first; x-hearth-priority says it for one call" },
     { "deadline", OPTION_DURATION, T(deadline_ms), NULL, 0, 0, NULL, "for the whole answer, waits and tries included; unset: only the upstream's own" },
     { "retries", OPTION_INT, T(retries), "-1", -1, 6, NULL, "tries after a failed one; -1: as its model says" },
-    { "prompt", OPTION_TEXT, T(prompt), NULL, 0, 0, NULL, "name@label, recorded with every call" },
+    { "prompt", OPTION_TEXT, T(prompt), NULL, 0, 0, NULL,
+      "name@label: what hearth_variables of its calls are put into. Calls that bring only messages are left as they are; the name is recorded, without a version" },
     { "graders", OPTION_IGNORED, 0, NULL, 0, 0, NULL, "read by the evaluation, which comes later" },
     { "after", OPTION_IGNORED, 0, NULL, 0, 0, NULL, "read by the canary, which comes later" },
 };
@@ -670,7 +671,8 @@ enum err config_document(struct buf *b)
     option_manual(b, "engine:", "Local engines, one process per model.", engine_options, COUNT(engine_options));
     option_manual(b, "keys:", "Who may call; without keys, everybody who reaches the address, which is why it is a loopback one.", keys_options, COUNT(keys_options));
     key_file_manual(b);
-    option_manual(b, "prompts:", "Versioned prompts (`hearth prompt`): clients name one by `x-hearth-prompt: NAME@LABEL` with `hearth_variables` in the body, or by OpenAI's `prompt` object.",
+    option_manual(b, "prompts:", "Versioned prompts (`hearth prompt`): clients name one by `x-hearth-prompt: NAME@LABEL` with `hearth_variables` in the body, or by OpenAI's `prompt` object;\n"
+                                  "`hearth_variables` alone fill the `prompt:` of the call's task.",
                   prompts_options, COUNT(prompts_options));
     option_manual(b, "pull:", "Where `hearth pull` fetches models, and how. Addresses are https, or http on a loopback address.", pull_options, COUNT(pull_options));
     option_manual(b, "log:", "What the program says of itself; never a prompt, never a key.", log_options, COUNT(log_options));

@@ -246,6 +246,21 @@ static void show_sampling(const struct ledger_row *r)
     puts(r->stream == 1 ? "streamed" : "not streamed");
 }
 
+static void show_prompt(const struct ledger_row *r)
+{
+    if (!r->prompt_name.n)
+        return;
+    label("prompt");
+    term_text(stdout, r->prompt_name);
+    if (r->prompt_version.n)
+        printf("@%.*s\n", STR_ARG(r->prompt_version));
+    else
+        puts(", its task's; not applied: the call brought its own messages");
+    show_digest("  template", r->prompt_hash);
+    show_digest("  variables", r->variables_hash);
+    show_digest("  rendered", r->rendered_hash);
+}
+
 static void show_request(struct arena *a, str dialect, str body)
 {
     (void)dialect;
@@ -323,6 +338,7 @@ static void show_call(struct lookup *w)
     show_text("client", r->client);
     show_text("asked for", r->model_asked);
     show_text("task", r->task);
+    show_prompt(r);
     if (r->risk.n)
         printf("  %s%-14s%s risk %.*s, data %.*s\n", term_out("2"), "class", term_out("0"), STR_ARG(r->risk), STR_ARG(r->data_class));
     if (r->model.n) {

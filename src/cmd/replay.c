@@ -130,24 +130,63 @@ static const char *path_of(const struct ledger_row *r, json root)
     return str_eq(r->operation, S("chat")) ? "/v1/chat/completions" : "/v1/completions";
 }
 
+/* A call that a prompt was put into: the same version and the same variables, whatever its labels mean by now. */
+static enum err write_prompted(struct replay *x, json root, struct buf *out)
+{
+    struct json_out o;
+    json object = json_member(root, S("prompt")), variables = json_type(object) == JSON_OBJECT ? json_member(object, S("variables")) : json_member(root, S("hearth_variables"));
+    json_out_init(&o, out);
+    json_open(&o, '{');
+    for (json v = json_first(root); json_type(v) != JSON_NONE; v = json_next(v)) {
+        str key;
+        if (json_text(&x->c->arena, json_key(v), &key) != ERR_OK)
+            return ERR_LIMIT;
+        if (str_eq(key, S("model")) || str_eq(key, S("hearth_variables")) || (str_eq(key, S("prompt")) && json_type(v) == JSON_OBJECT))
+            continue;
+        json_put_key(&o, key);
+        json_put_raw(&o, json_span(v));
+    }
+    json_put_key(&o, S("model"));
+    json_put_str(&o, x->row->model);
+    json_put_key(&o, S("hearth_variables"));
+    json_put_raw(&o, json_type(variables) == JSON_OBJECT ? json_span(variables) : S("{}"));
+    json_close(&o, '}');
+    return o.err;
+}
+
 /* The same bytes, but for the model: whatever name led to it then, this one is asked now. */
+static enum err write_body(struct replay *x, struct call *call, struct buf *out)
+{
+    str slices[CODEC_MAX_SLICES];
+    size_t n = 0;
+    if (x->row->prompt_version.n)
+        return write_prompted(x, call->root, out);
+    enum err e = codec_forward(&x->c->arena, call, x->row->model, false, slices, &n);
+    for (size_t i = 0; i < n && e == ERR_OK; i++)
+        e = buf_put(out, slices[i]);
+    return e;
+}
+
+static str prompt_field(struct replay *x)
+{
+    const struct ledger_row *r = x->row;
+    return r->prompt_version.n ? arena_printf(&x->c->arena, "x-hearth-prompt: %.*s@%.*s\r\n", STR_ARG(r->prompt_name), STR_ARG(r->prompt_version)) : S("");
+}
+
 static int send(struct replay *x, struct ask *out)
 {
     struct arena *a = &x->c->arena;
     struct call call = { .body = x->request };
-    str slices[CODEC_MAX_SLICES];
-    size_t n = 0;
     struct buf body = { .max = 1u << 30 };
     struct reach to = { 0 };
     enum err e = json_parse(a, x->request, &JSON_DEFAULT_LIMITS, &call.root, NULL);
     if (e == ERR_OK)
-        e = codec_forward(a, &call, x->row->model, false, slices, &n);
-    for (size_t i = 0; i < n && e == ERR_OK; i++)
-        e = buf_put(&body, slices[i]);
+        e = write_body(x, &call, &body);
     if (e != ERR_OK)
         return cmd_fail(EXIT_FAILED, NULL, "its prompt cannot be sent again: %s", err_text(e));
-    str fields = arena_printf(a, "Content-Type: application/json\r\nanthropic-version: 2023-06-01\r\nx-hearth-parent: %.*s\r\nx-hearth-data: %.*s\r\n%s", STR_ARG(x->row->call_id),
-                              STR_ARG(x->row->data_class.n ? x->row->data_class : S("internal")), x->row->deterministic == 1 ? "x-hearth-deterministic: true\r\n" : "");
+    str prompt = prompt_field(x), data = x->row->data_class.n ? x->row->data_class : S("internal");
+    str fields = arena_printf(a, "Content-Type: application/json\r\nanthropic-version: 2023-06-01\r\nx-hearth-parent: %.*s\r\nx-hearth-data: %.*s\r\n%.*s%s", STR_ARG(x->row->call_id),
+                              STR_ARG(data), STR_ARG(prompt), x->row->deterministic == 1 ? "x-hearth-deterministic: true\r\n" : "");
     int code = reach_open(&to, x->c, REACH_OWN);
     if (code == EXIT_DONE) {
         ask_call(to.loop, to.socket, S("POST"), str_of(path_of(x->row, call.root)), fields, buf_str(&body), NULL, NULL, out);

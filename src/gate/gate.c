@@ -87,12 +87,27 @@ static enum err classify_deterministic(struct gate_req *r)
     return ERR_OK;
 }
 
-static enum err gate_classify(struct gate_req *r)
+static struct route_ask classify_ask(const struct gate_req *r, str model)
 {
     const struct http_head *h = http_req_head(r->http);
+    return (struct route_ask){ .model = model, .task_header = http_get(h, S("x-hearth-task")), .data_header = http_get(h, S("x-hearth-data")), .unit = r->unit,
+                               .default_task = r->key ? r->key->default_task : S("") };
+}
+
+enum err gate_task_named(struct gate_req *r, str model, const struct task **out)
+{
     const struct policy *p = &r->view->cfg->policy;
-    struct route_ask ask = { .model = r->call.model, .task_header = http_get(h, S("x-hearth-task")), .data_header = http_get(h, S("x-hearth-data")),
-                             .unit = p->n_aliases ? rand_unit(&r->loop->rng) : 0, .default_task = r->key ? r->key->default_task : S("") };
+    struct route_ask ask = classify_ask(r, model);
+    struct decision d = { .task = NULL };
+    enum err e = route_is_auto(p, &ask) ? ERR_OK : route_classify(r->a, p, &ask, &d, &r->why);
+    *out = d.task;
+    return e;
+}
+
+static enum err gate_classify(struct gate_req *r)
+{
+    const struct policy *p = &r->view->cfg->policy;
+    struct route_ask ask = classify_ask(r, r->call.model);
     struct features features;
     if (route_is_auto(p, &ask)) {
         enum err e = classify_look(r, &features);
@@ -197,6 +212,7 @@ struct gate_req *gate_begin(struct gate_loop *l, struct http_req *http, enum dia
     r->asked = http_req_body(http);
     r->begin_us = http_req_received_us(http);
     r->wall_us = clock_wall_us(&l->gate->opt.clock);
+    r->unit = r->view->cfg->policy.n_aliases ? rand_unit(&l->rng) : 0;
     uuid7(&l->rng, r->wall_us, r->id);
     buf_init(&r->taken, r->view->cfg->reply_max);
     buf_init(&r->held, l->gate->opt.record_max);

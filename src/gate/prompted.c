@@ -1,6 +1,8 @@
-/* A call that names a prompt of the registry (x-hearth-prompt, or OpenAI's `prompt` object): its messages are rendered and put before the
- * client's own, and from there on it is a call like any other. The client's body is what is recorded as asked; what was made of it is
- * hashed beside it, with the prompt's version and the hash of the variables. */
+/* A call that names a prompt of the registry (x-hearth-prompt, or OpenAI's `prompt` object) or brings only variables for the one that its
+ * task has: its messages are rendered and put before the client's own, and from there on it is a call like any other. The client's body is
+ * what is recorded as asked; what was made of it is hashed beside it, with the prompt's version and the hash of the variables.
+ *
+ * A task's prompt is not applied to a call that brings no variables: whoever writes messages has said what is to be said. */
 #include "gate/request.h"
 
 /* Where a dialect has its messages. */
@@ -93,20 +95,47 @@ static enum err render(struct gate_req *r, json root, str key, const struct prom
     return e;
 }
 
+/* Variables and no name: the prompt of the call's task. */
+static enum err of_task(struct gate_req *r, json root, str *reference)
+{
+    const struct task *t = NULL;
+    str model = STR_NONE;
+    (void)json_text(r->a, json_member(root, S("model")), &model);
+    enum err e = gate_task_named(r, model, &t);
+    if (e != ERR_OK)
+        return e;
+    if (!t)
+        return bad(r, S("hearth_variables fill a prompt, and none is named: send x-hearth-prompt, or name a task that has one"), S("hearth_variables"));
+    if (!t->prompt.n)
+        return bad(r, arena_printf(r->a, "hearth_variables fill a prompt, and task %.*s has none: send x-hearth-prompt", STR_ARG(t->name)), S("hearth_variables"));
+    *reference = t->prompt;
+    return ERR_OK;
+}
+
+/* Is there anything here that could name one? Most calls have nothing of the kind and are not parsed for it. */
+static bool may_name(const struct gate_req *r, bool list)
+{
+    bool object = list && r->dialect != DIALECT_ANTHROPIC && r->dialect != DIALECT_OLLAMA;
+    return (object && str_find(r->asked, S("\"prompt\"")) < r->asked.n) || str_find(r->asked, S("\"hearth_variables\"")) < r->asked.n;
+}
+
 enum err gate_prompt(struct gate_req *r)
 {
     str header = http_get(http_req_head(r->http), S("x-hearth-prompt")), key = list_key(r), reference;
     json root, variables;
     const struct prompt_book *book = &r->view->cfg->prompts;
-    if (!header.n && (!key.n || r->dialect == DIALECT_ANTHROPIC || r->dialect == DIALECT_OLLAMA || str_find(r->asked, S("\"prompt\"")) == r->asked.n))
+    if (!header.n && !may_name(r, key.n > 0))
         return ERR_OK;
     if (json_parse(r->a, r->asked, &JSON_DEFAULT_LIMITS, &root, NULL) != ERR_OK || json_type(root) != JSON_OBJECT)
         return ERR_OK;                  /* the decoder has the better words for it */
     enum err e = read_reference(r, root, header, &reference, &variables);
-    if (e != ERR_OK || !reference.n)
+    bool has_variables = json_type(variables) == JSON_OBJECT;
+    if (e != ERR_OK || (!reference.n && !has_variables))
         return e;
     if (!key.n)
-        return bad(r, S("prompts are for chats, not for this operation"), S("x-hearth-prompt"));
+        return bad(r, S("prompts are for chats, not for this operation"), header.n ? S("x-hearth-prompt") : S("hearth_variables"));
+    if (!reference.n && (e = of_task(r, root, &reference)) != ERR_OK)
+        return e;
     const struct prompt *p = prompt_find(book, reference);
     if (!p) {
         r->why = (struct wire_error){ ERR_NOTFOUND, arena_printf(r->a, "there is no prompt %.*s; hearth prompt list names those that are", (int)(reference.n < 200 ? reference.n : 200),

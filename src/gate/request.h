@@ -101,6 +101,7 @@ struct gate_req {
     str variables, rendered;            /* JSON: what it was filled with, and the messages that came of it */
 
     struct call call;
+    double unit;                        /* random, in [0,1): for aliases with weights, which are asked twice where a task's prompt is looked for */
     struct decision decision;
     const struct key *key;              /* of the caller; lives with the view. NULL: none */
     struct grant grant;
@@ -164,6 +165,8 @@ struct gate_req {
 struct gate_req *gate_begin(struct gate_loop *l, struct http_req *http, enum dialect dialect, enum op op, const struct key *key);
 void gate_step(struct gate_req *r);
 enum err gate_fail(struct gate_req *r, enum err e, str message);         /* notes the text, returns e */
+/* The task that a call will be of, before its body is decoded, by the name of its model; NULL: none, or the rules of `auto` decide it by what the body says. */
+enum err gate_task_named(struct gate_req *r, str model, const struct task **out);
 
 /* prompted.c: a prompt of the registry becomes messages */
 enum err gate_prompt(struct gate_req *r);

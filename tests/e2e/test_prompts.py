@@ -19,7 +19,9 @@ class Prompts(unittest.TestCase):
         (cls.w.dir / "prompts/docs.md").write_text(TEMPLATE)
         (cls.w.dir / "prompts/plain.txt").write_text("plain")
         (cls.w.dir / "prompts/notes.json").write_text("{}")
-        cls.w.config.write_text(cls.w.config.read_text().replace("default: tiny", "default: gpt") + "prompts: { dir: prompts }\n")
+        cls.w.config.write_text(cls.w.config.read_text().replace("default: tiny", "default: gpt") + "prompts: { dir: prompts }\n"
+                                "tasks: { docs: { model: gpt, prompt: docs@latest }, bare: { model: gpt }, lost: { model: gpt, prompt: nowhere@prod } }\n"
+                                "aliases: { docs-alias: task/docs }\nauto: { any: { to: task/docs } }\n")
         cls.w.start()
         at = f"http://127.0.0.1:{cls.w.port}"
         cls.sdk = openai.OpenAI(base_url=at + "/v1", api_key="none", max_retries=0)
@@ -59,6 +61,63 @@ class Prompts(unittest.TestCase):
         ollama.Client(host=f"http://127.0.0.1:{self.w.port}", headers={"x-hearth-prompt": "plain"}).chat(model="gpt", messages=[])
         self.assertEqual(self.sent(), [("user", "plain")])
         self.assertEqual(self.w.hearth("verify").returncode, 0)
+
+    def test_a_task_has_its_own(self):
+        for model, headers in (("task/docs", {}), ("docs-alias", {}), ("gpt", {"x-hearth-task": "docs"})):
+            self.sdk.chat.completions.create(model=model, messages=[], extra_headers=headers, extra_body={"hearth_variables": VARIABLES})
+            self.assertEqual(self.sent(), WANT, model)
+            row = self.row()
+            self.assertEqual((row["task"], row["prompt_name"], row["prompt_version"], row["prompt_hash"]), ("docs", "docs", "1", hashlib.sha256(TEMPLATE.encode()).hexdigest()))
+            self.assertTrue(row["variables_hash"] and row["rendered_hash"])
+        shown = self.w.hearth("show", row["call_id"]).stdout
+        self.assertRegex(shown, r"prompt +docs@1\n")
+        self.ant.messages.create(model="task/docs", max_tokens=9, messages=[{"role": "user", "content": "plain"}], extra_body={"hearth_variables": VARIABLES})
+        self.assertEqual(self.sent(), [WANT[0], ("user", WANT[1][1]), ("user", "plain")])
+        self.chat("plain", None)                    # a prompt that is named goes before the task's
+        self.sdk.chat.completions.create(model="task/docs", messages=[], extra_headers={"x-hearth-prompt": "plain"}, extra_body={"hearth_variables": {}})
+        self.assertEqual((self.sent(), self.row()["prompt_name"]), ([("user", self.row_text("plain"))], "plain"))
+
+    def row_text(self, name):
+        return self.prompt("show", name).stdout.rstrip("\n")
+
+    def test_messages_alone_are_left_as_they_are(self):
+        self.sdk.chat.completions.create(model="task/docs", messages=[{"role": "user", "content": "plain"}])
+        self.assertEqual(self.sent(), [("user", "plain")])
+        row = self.row()
+        self.assertEqual((row["prompt_name"], row.get("prompt_version"), row.get("prompt_hash"), row.get("rendered_hash")), ("docs@latest", None, None, None))
+        self.assertIn("docs@latest, its task's; not applied", self.w.hearth("show", row["call_id"]).stdout)
+
+    def test_variables_without_a_prompt_are_no_call(self):
+        n = len(self.up.seen)
+        for model, status, words in (("gpt", 400, "none is named"), ("task/bare", 400, "task bare has none"), ("task/lost", 404, "there is no prompt nowhere@prod"), ("zed", 404, "there is no model"),
+                                     ("auto", 400, "none is named")):
+            with self.assertRaises(openai.APIStatusError) as e:
+                self.sdk.chat.completions.create(model=model, messages=[{"role": "user", "content": "plain"}], extra_body={"hearth_variables": {}})
+            self.assertEqual(e.exception.status_code, status)
+            self.assertIn(words, str(e.exception))
+        with self.assertRaises(openai.BadRequestError):
+            self.sdk.completions.create(model="gpt", prompt="x", extra_body={"hearth_variables": {}})
+        self.assertEqual(len(self.up.seen), n)
+
+    def test_a_replay_is_of_the_same_version(self):
+        self.prompt("add", "again", "-", input="[user]\n{{what}}")
+        wait_for(lambda: self.tried("again"), 10)
+        self.chat("again", {"what": "plain"}, temperature=0)
+        by_header = self.row()["call_id"]
+        self.sdk.responses.create(model="gpt", input=[], temperature=0, prompt={"id": "again", "variables": {"what": "plain"}})
+        by_object = self.row()["call_id"]
+        self.prompt("add", "again", "-", input="[user]\nquite another: {{what}}")
+        for call in (by_header, by_object):
+            r = self.w.hearth("replay", call, "--json")
+            self.assertEqual((r.returncode, json.loads(r.stdout)["class"]), (0, "token-exact"), r.stderr)
+            self.assertEqual(self.sent(), [("user", "plain")])
+            self.assertEqual(self.row()["prompt_version"], "1")
+
+    def tried(self, name):
+        try:
+            return self.chat(name, {"what": "plain"})
+        except openai.NotFoundError:
+            return False
 
     def test_what_is_wrong_is_said(self):
         for kw, status, words in [(dict(reference="nope"), 404, "there is no prompt nope"), (dict(reference="docs@9"), 404, "there is no prompt docs@9"),
