@@ -2,6 +2,8 @@
 /* A head is the same however it arrives, and its slices lie inside of it. */
 #include "http/head.h"
 
+#include "core/arena.h"
+
 #include <assert.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
@@ -9,6 +11,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 static void inside(str s, str all)
 {
     assert(!s.n || (s.p >= all.p && s.p + s.n <= all.p + all.n));
+}
+
+static void take_apart(str query)
+{
+    struct arena arena;
+    str name, value;
+    size_t bytes = 0, most = query.n;
+    arena_init(&arena, 1 << 20);
+    while (http_query_next(&arena, &query, &name, &value) == ERR_OK) {
+        bytes += name.n + value.n;
+        for (size_t i = 0; i < value.n; i++)
+            assert((unsigned char)value.p[i] >= ' ');
+    }
+    assert(bytes <= most);
+    arena_free(&arena);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
@@ -27,6 +44,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
         inside(a.method, in);
         inside(a.path, in);
         inside(a.query, in);
+        take_apart(a.query);
         for (size_t i = 0; i < a.n_fields; i++) {
             inside(a.fields[i].name, in);
             inside(a.fields[i].value, in);

@@ -2,6 +2,7 @@
 #include "cmd/app.h"
 #include "cmd/config_prompts.h"
 #include "cmd/discover.h"
+#include "cmd/remote.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -67,40 +68,47 @@ void app_unload(struct app_config *k)
         config_release(&k->gate);
 }
 
-int app_load(struct cmd *c, bool probe, struct app_config **out)
+enum err app_load_into(struct cmd *c, bool probe, struct app_config **out, struct buf *errors)
 {
     struct config_env env;
-    struct buf errors;
     struct app_config *k = calloc(1, sizeof *k);
     if (!k)
-        return cmd_fail(EXIT_FAILED, NULL, "%s", err_text(ERR_MEMORY));
+        return ERR_MEMORY;
     arena_init(&k->arena, CONFIG_ARENA);
-    buf_init(&errors, 1 << 20);
     enum err e = config_env_system(&k->arena, &env);
     if (!probe)
         env.get = no_probe;
     if (e == ERR_OK)
-        e = load(k, c, &env, &errors);
-    if (e != ERR_OK) {
-        fwrite(errors.p ? errors.p : "", 1, errors.n, stderr);
-        cmd_fail(EXIT_FAILED, "hearth config manual lists every option.", "the configuration cannot be used%s%s", e == ERR_LIMIT ? ": " : "", e == ERR_LIMIT ? err_text(e) : "");
-        buf_free(&errors);
-        app_unload(k);
-        return EXIT_FAILED;
-    }
-    buf_free(&errors);
-    if (c->f.ledger)
+        e = load(k, c, &env, errors);
+    if (e == ERR_OK && c->f.ledger)
         k->config->ledger.path = str_of(c->f.ledger);
-    if (c->f.listen && (io_addr_parse(str_of(c->f.listen), &k->config->listen) != ERR_OK || k->config->listen.is_unix || !config_may_listen(k->config, &k->config->listen))) {
+    if (e == ERR_OK && c->f.listen && (io_addr_parse(str_of(c->f.listen), &k->config->listen) != ERR_OK || k->config->listen.is_unix || !config_may_listen(k->config, &k->config->listen)))
+        e = ERR_RANGE;
+    if (e != ERR_OK) {
         app_unload(k);
-        return cmd_fail(EXIT_USAGE, "Write it as 127.0.0.1:8420; other addresses than loopback need a key first: hearth key add NAME.", "--listen cannot be \"%s\"", c->f.listen);
+        return e;
     }
-    k->gate = (struct gate_config){ .policy = k->config->policy, .upstream = k->config->upstream, .reply_max = k->config->reply_max,
-                                    .keys = k->config->keys, .prompts = k->config->prompts, .quiet = { k->config->streams.quiet_ms, k->config->streams.pings, k->config->streams.comments },
-                                    .hosts = k->config->hosts.v, .n_hosts = k->config->hosts.n, .release = config_release };
+    const struct config *g = k->config;
+    k->gate = (struct gate_config){ .policy = g->policy, .upstream = g->upstream, .reply_max = g->reply_max, .keys = g->keys, .prompts = g->prompts,
+                                    .quiet = { g->streams.quiet_ms, g->streams.pings, g->streams.comments }, .hosts = g->hosts.v, .n_hosts = g->hosts.n, .release = config_release };
     atomic_init(&k->gate.refs, 1);
     *out = k;
-    return EXIT_DONE;
+    return ERR_OK;
+}
+
+int app_load(struct cmd *c, bool probe, struct app_config **out)
+{
+    struct buf errors = { .max = 1 << 20 };
+    enum err e = app_load_into(c, probe, out, &errors);
+    int code = EXIT_DONE;
+    if (errors.n)
+        fwrite(errors.p, 1, errors.n, stderr);
+    if (e == ERR_RANGE)
+        code = cmd_fail(EXIT_USAGE, "Write it as 127.0.0.1:8420; other addresses than loopback need a key first: hearth key add NAME.", "--listen cannot be \"%s\"", c->f.listen);
+    else if (e != ERR_OK)
+        code = cmd_fail(EXIT_FAILED, "hearth config manual lists every option.", "the configuration cannot be used%s%s", e == ERR_LIMIT ? ": " : "", e == ERR_LIMIT ? err_text(e) : "");
+    buf_free(&errors);
+    return code;
 }
 
 bool app_socket(const struct config *c, char out[108])
@@ -120,7 +128,7 @@ bool app_socket(const struct config *c, char out[108])
 
 /* ---- up ---- */
 
-static enum err make_parents(const char *path)
+enum err app_make_parents(const char *path)
 {
     char dir[PATH_MAX];
     snprintf(dir, sizeof dir, "%s", path);
@@ -147,7 +155,7 @@ static int open_ledger(struct app *a, const struct config *c, bool *busy)
     o.queue_items = (size_t)c->ledger.queue_items;
     o.queue_bytes = c->ledger.queue_bytes;
     o.body_max = c->ledger.body_max;
-    if (make_parents(c->ledger.path.p) != ERR_OK)
+    if (app_make_parents(c->ledger.path.p) != ERR_OK)
         return cmd_fail(EXIT_FAILED, NULL, "the folder of the ledger %s cannot be made: %s", c->ledger.path.p, strerror(errno));
     enum err e = ledger_open(&o, &a->ledger, why);
     *busy = e == ERR_BUSY;
@@ -194,7 +202,7 @@ static int open_fleet(struct app *a, const struct config *c)
         o.load_ms = c->engine.load_ms;
     if (c->engine.hang_ms)
         o.hang_ms = c->engine.hang_ms;
-    if (make_parents(o.run_dir) != ERR_OK || make_parents(o.log_dir) != ERR_OK)
+    if (app_make_parents(o.run_dir) != ERR_OK || app_make_parents(o.log_dir) != ERR_OK)
         return cmd_fail(EXIT_FAILED, NULL, "the folder %s cannot be made: %s", o.run_dir, strerror(errno));
     enum err e = fleet_new(a->loop, &o, &a->fleet);
     return e == ERR_OK ? EXIT_DONE : cmd_fail(EXIT_FAILED, NULL, "the engines' keeper cannot start: %s", err_text(e));
@@ -271,7 +279,7 @@ int app_listen_refused(const struct config *c)
 static int open_sockets(struct app *a, const struct config *c, bool listen)
 {
     struct io_addr u = { .is_unix = true, .loopback = true };
-    if (!app_socket(c, a->socket) || make_parents(a->socket) != ERR_OK)
+    if (!app_socket(c, a->socket) || app_make_parents(a->socket) != ERR_OK)
         return cmd_fail(EXIT_FAILED, NULL, "the command socket of the ledger cannot be made");
     snprintf(u.host, sizeof u.host, "%s", a->socket);
     if (io_listen(&u, 64, &a->unix_fd) != ERR_OK)
@@ -293,6 +301,7 @@ int app_start(struct app *a, struct app_config *k, bool listen, bool *busy)
     const struct config *c = k->config;
     *a = (struct app){ .cfg = k, .tcp_fd = -1, .unix_fd = -1 };
     *busy = false;
+    snprintf(a->ledger_path, sizeof a->ledger_path, "%s", c->ledger.path.p);
     log_setup((enum log_level)c->log_level, (enum log_format)c->log_format, 2);
     int code = open_ledger(a, c, busy);
     if (code == EXIT_DONE && io_loop_new(&a->loop) != ERR_OK)
@@ -310,7 +319,7 @@ int app_start(struct app *a, struct app_config *k, bool listen, bool *busy)
     if (code != EXIT_DONE)
         return code;
     struct gate_options o = { .threads = (int)c->threads, .tcp_fd = a->tcp_fd, .unix_fd = a->unix_fd, .port = a->port, .limits = c->limits,
-                              .accounts = a->accounts, .ledger = a->ledger, .clock = clock_system, .record_max = c->ledger.body_max };
+                              .accounts = a->accounts, .ledger = a->ledger, .manage = remote_answer, .manage_ctx = a, .clock = clock_system, .record_max = c->ledger.body_max };
     if (getenv("HEARTH_BENCH_NO_RECORD")) {     /* what the record costs is measured against this, in bench/gateway */
         o.ledger = NULL;
         log_warn("no_record", LOG_C("why", "HEARTH_BENCH_NO_RECORD is set: no call is recorded"));

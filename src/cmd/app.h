@@ -25,11 +25,17 @@ struct app {
     int tcp_fd, unix_fd;
     uint16_t port;
     char socket[108];                   /* the command socket */
+    char ledger_path[4096];             /* in use, whatever a newer configuration says */
+    _Atomic(struct cmd *) reloads;      /* how it was started, where SIGHUP makes it read its configuration again; else NULL */
 };
 
 /* Loads what -c, -l, --model and --listen say. Prints every mistake; an exit_code. `probe`: discovery may look for servers. */
 int app_load(struct cmd *c, bool probe, struct app_config **out);
+/* The same without a word: what is wrong stands in `errors`. Any thread. ERR_RANGE: --listen. */
+enum err app_load_into(struct cmd *c, bool probe, struct app_config **out, struct buf *errors);
 void app_unload(struct app_config *k);          /* for commands that never started a gate with it */
+/* The folders that `path` lies in, with mode 0700 where they are new. ERR_IO with errno. */
+enum err app_make_parents(const char *path);
 /* Where commands reach whoever has this ledger. */
 bool app_socket(const struct config *c, char out[108]);
 

@@ -69,6 +69,7 @@ static const struct option engine_options[] = {
 };
 static const struct option keys_options[] = {
     { "file", OPTION_PATH, C(keys_options.file), NULL, 0, 0, NULL, "the file of virtual keys; unset: keys.yaml beside the ledger" },
+    { "admin_file", OPTION_PATH, C(keys_options.admin_file), NULL, 0, 0, NULL, "the admin key, which opens /hearth/… and /metrics; unset: admin.key beside the ledger. hearth key admin makes it" },
     { "required", OPTION_TRUTH, C(keys_options.required), NULL, 0, 0, NULL, "whether calls over TCP need a key; unset: as soon as there is one" },
     { "listen_open", OPTION_BOOL, C(keys_options.listen_open), "false", 0, 0, NULL, "serve an address that others can reach although no key is required: anybody there may use every model" },
 };
@@ -483,6 +484,10 @@ static enum err load_keys(struct loader *l, struct buf *errors)
     enum err e = c->keys_options.file.p ? key_file_load(l->r.a, l->r.env, c->keys_options.file.p, errors, &f) : ERR_LIMIT;
     if (!e)
         e = key_file_list(l->r.a, &f, &c->policy, c->keys_options.file.p, errors, &c->keys);
+    if (!c->keys_options.admin_file.n)
+        c->keys_options.admin_file = beside_ledger(l, "admin.key");
+    if (!e)
+        e = c->keys_options.admin_file.p ? admin_key_load(l->r.a, l->r.env, c->keys_options.admin_file.p, errors, &c->keys) : ERR_LIMIT;
     c->keys.required = c->keys_options.required < 0 ? c->keys.n > 0 : c->keys_options.required == 1;
     return e;
 }

@@ -74,7 +74,7 @@ struct config_pull {                    /* where `hearth pull` fetches, and how 
     int64_t parallel, tries, connect_ms, stall_ms;
 };
 
-struct config_keys { str file; int required; bool listen_open; };      /* required: 1, 0; -1: as soon as there is a key */
+struct config_keys { str file, admin_file; int required; bool listen_open; };      /* required: 1, 0; -1: as soon as there is a key */
 
 struct config {
     str path;                           /* the file; empty: nothing was found, so this was discovered */

@@ -15,7 +15,7 @@ static const struct option key_options[] = {
     { "models", OPTION_LIST, K(models), NULL, 0, 0, NULL, "models it opens" },
     { "task", OPTION_TEXT, K(task), NULL, 0, 0, NULL, "the task of calls that name no model" },
     { "zone", OPTION_WORD, K(zone), "cloud", 0, 0, zone_words, "no call of this key goes farther" },
-    { "admin", OPTION_BOOL, K(admin), "false", 0, 0, NULL, "may read /metrics" },
+    { "admin", OPTION_BOOL, K(admin), "false", 0, 0, NULL, "may read /metrics; for the rest of /hearth/… there is the admin key" },
     { "disabled", OPTION_BOOL, K(disabled), "false", 0, 0, NULL, "kept for its records, but opens nothing" },
     { "expires", OPTION_TEXT, K(expires), NULL, 0, 0, NULL, "the day from which it opens nothing: 2027-01-31 (UTC)" },
     { "requests_per_minute", OPTION_INT, K(requests_per_minute), "0", 0, 1000000000, NULL, "0: no limit" },
@@ -105,6 +105,33 @@ enum err key_file_load(struct arena *a, const struct config_env *env, const char
         return ERR_SYNTAX;
     }
     return key_file_read(a, env, text, path, errors, out);
+}
+
+/* One line with the key itself: it is shown again to whoever may read the file. */
+enum err admin_key_load(struct arena *a, const struct config_env *env, const char *path, struct buf *errors, struct key_list *out)
+{
+    str text;
+    unsigned mode = 0;
+    enum err e = env->read(env->ctx, a, path, 4096, &text, &mode);
+    if (e == ERR_NOTFOUND)
+        return ERR_OK;
+    if (e != ERR_OK) {
+        (void)buf_printf(errors, "%s: the admin key cannot be read\n", path);
+        return e == ERR_LIMIT ? ERR_SYNTAX : ERR_IO;
+    }
+    if (mode & 077) {
+        (void)buf_printf(errors, "%s: others can read the admin key: delete it, and make another one with  hearth key admin\n", path);
+        return ERR_SYNTAX;
+    }
+    while (text.n && text.p[text.n - 1] == '\n')
+        text.n--;
+    if (text.n != KEY_TEXT || !str_starts(text, S("hk-"))) {
+        (void)buf_printf(errors, "%s: this is no admin key: delete it, and make one with  hearth key admin\n", path);
+        return ERR_SYNTAX;
+    }
+    out->admin = key_hash(text);
+    out->has_admin = true;
+    return ERR_OK;
 }
 
 /* ---- for the gate ---- */

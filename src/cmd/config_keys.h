@@ -26,6 +26,8 @@ enum err key_file_read(struct arena *a, const struct config_env *env, str text, 
 enum err key_file_list(struct arena *a, const struct key_file *f, const struct policy *p, const char *path, struct buf *errors, struct key_list *out);
 enum err key_file_text(const struct key_file *f, struct buf *out);
 enum err key_file_json(const struct key_file *f, struct buf *out);      /* the same as one JSON object */
+/* The admin key at `path`, into out->admin; there may be none. Complains; ERR_SYNTAX, ERR_IO, ERR_LIMIT. */
+enum err admin_key_load(struct arena *a, const struct config_env *env, const char *path, struct buf *errors, struct key_list *out);
 void key_file_manual(struct buf *b);
 
 #endif

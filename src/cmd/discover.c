@@ -114,13 +114,7 @@ enum err discover(struct arena *a, const struct config_env *env, str *text)
 
 static const char *env_var(void *ctx, const char *name)
 {
-    static char uid[16];
-    (void)ctx;
-    if (strcmp(name, "HEARTH_UID") == 0) {
-        snprintf(uid, sizeof uid, "%u", (unsigned)geteuid());
-        return uid;
-    }
-    return getenv(name);
+    return strcmp(name, "HEARTH_UID") == 0 ? ctx : getenv(name);
 }
 
 static enum err env_read(void *ctx, struct arena *a, const char *path, size_t max, str *bytes, unsigned *mode)
@@ -220,7 +214,8 @@ enum err config_env_system(struct arena *a, struct config_env *out)
     char cwd[4096];
     if (!getcwd(cwd, sizeof cwd))
         return ERR_IO;
-    *out = (struct config_env){ .cwd = arena_cstr(a, str_of(cwd)), .cores = (int)sysconf(_SC_NPROCESSORS_ONLN), .var = env_var, .read = env_read,
+    char *uid = arena_cstr(a, arena_printf(a, "%u", (unsigned)geteuid()));
+    *out = (struct config_env){ .ctx = uid, .cwd = arena_cstr(a, str_of(cwd)), .cores = (int)sysconf(_SC_NPROCESSORS_ONLN), .var = env_var, .read = env_read,
                                 .is_file = env_is_file, .list = env_list, .models = env_models, .get = env_get };
-    return out->cwd ? ERR_OK : ERR_LIMIT;
+    return out->cwd && uid ? ERR_OK : ERR_LIMIT;
 }

@@ -12,72 +12,20 @@
 struct exporting {
     struct cmd *c;
     struct ledger_reader *r;
-    int64_t last, rows, missing;
+    struct lookup_bodies bodies;
+    int64_t last, rows;
     bool failed;
 };
-
-/* A body that is JSON stands as such, anything else as a string; one that is not kept is null. */
-static void put_body(struct exporting *x, struct json_out *o, const char *name, int64_t id, bool had)
-{
-    struct arena a;
-    str body;
-    json v;
-    bool cut;
-    if (!had)
-        return;
-    arena_init(&a, 1u << 30);
-    json_put_key(o, str_of(name));
-    bool kept = id != ROW_NULL_I && ledger_read_body(x->r, &a, id, &body, &cut) == ERR_OK && str_is_utf8(body);
-    if (kept && json_parse(&a, body, &JSON_DEFAULT_LIMITS, &v, NULL) == ERR_OK)
-        json_put_raw(o, json_span(v));
-    else if (kept)
-        json_put_str(o, body);
-    else
-        json_put_null(o);
-    x->missing += !kept;
-    arena_free(&a);
-}
 
 static bool each_row(void *ctx, const struct ledger_seen *s)
 {
     struct exporting *x = ctx;
     struct buf b = { .max = 1u << 30 };
-    struct json_out o;
-    char hex[HEX_DIGEST];
-    enum err e = ledger_canonical(&b, s);
-    hex_encode(s->hash.b, sizeof s->hash.b, hex);
-    if (e == ERR_OK && b.n) {
-        b.n--;                          /* its closing brace: there is more to say */
-        (void)buf_printf(&b, ",\"row_hash\":\"%.*s\"", HEX_DIGEST, hex);
-    }
-    struct buf more = { .max = 1u << 30 };
-    json_out_init(&o, &more);
-    json_open(&o, '{');
-    if (x->c->f.bodies) {
-        put_body(x, &o, "request", s->row.request_body, s->row.request_hash != NULL);
-        put_body(x, &o, "response", s->row.response_body, s->row.response_hash != NULL);
-    }
-    json_close(&o, '}');
-    if (more.n > 2)
-        (void)buf_printf(&b, ",%.*s", (int)(more.n - 2), more.p + 1);
-    (void)buf_put(&b, S("}\n"));
-    x->failed = e != ERR_OK || o.err != ERR_OK || fwrite(b.p, 1, b.n, stdout) != b.n;
+    x->failed = lookup_line(&b, s, x->c->f.bodies ? &x->bodies : NULL) != ERR_OK || fwrite(b.p, 1, b.n, stdout) != b.n;
     buf_free(&b);
-    buf_free(&more);
     x->last = s->seq;
     x->rows++;
     return !x->failed;
-}
-
-static bool ago(const char *text, int64_t *us)
-{
-    int64_t ms;
-    if (!text)
-        return true;
-    if (!clock_duration_ms(str_of(text), &ms))
-        return false;
-    *us = clock_wall_us(&clock_system) - ms * 1000;
-    return true;
 }
 
 static int export_run(struct cmd *c)
@@ -87,11 +35,12 @@ static int export_run(struct cmd *c)
     struct exporting x = { .c = c };
     struct ledger_filter f = { .task = str_of(g->task), .model = str_of(g->model), .key = str_of(g->key), .conversation = str_of(g->conversation), .outcome = str_of(g->outcome),
                                .kinds = g->all ? ~0u : 1u << ROW_END, .limit = 500 };
-    if (!ago(g->since, &f.since_us) || !ago(g->until, &f.until_us))
+    if (!lookup_ago(g->since, &f.since_us) || !lookup_ago(g->until, &f.until_us))
         return cmd_fail(EXIT_USAGE, "Write it as 90s, 15m, 12h or 7d.", "--since and --until take how long ago");
     int code = lookup_open(c, &k, &x.r);
     if (code)
         return code;
+    x.bodies.r = x.r;
     enum err e = ERR_OK;
     for (int64_t before = -1; e == ERR_OK && before != x.rows && !x.failed;) {
         before = x.rows;
@@ -104,7 +53,7 @@ static int export_run(struct cmd *c)
     if (e != ERR_OK || x.failed)
         code = cmd_fail(EXIT_FAILED, NULL, "the export is not whole: %s", e != ERR_OK ? err_text(e) : "the output could not be written");
     else
-        fprintf(stderr, "%lld rows%s\n", (long long)x.rows, x.missing ? "; some bodies are not kept, erased or sealed, and stand as null" : "");
+        fprintf(stderr, "%lld rows%s\n", (long long)x.rows, x.bodies.missing ? "; some bodies are not kept, erased or sealed, and stand as null" : "");
     ledger_reader_close(x.r);
     app_unload(k);
     return code;
@@ -204,7 +153,7 @@ static int erase_run(struct cmd *c)
     const char *call = g->call;
     char token[UUID_TEXT];
     int64_t before = 0;
-    if (!ago(g->until, &before))
+    if (!lookup_ago(g->until, &before))
         return cmd_fail(EXIT_USAGE, "Write it as 15m, 12h or 30d.", "--until takes how long ago");
     if (!call && !g->key && !g->conversation && !g->task && !before)
         return cmd_fail(EXIT_USAGE, "See: hearth erase --help", "say what is to be erased: --call, --key, --conversation, --task or --until");

@@ -31,7 +31,23 @@ static int keyring_open(struct cmd *c, struct keyring *k)
     return code;
 }
 
-/* A new file in place of the old one, so that nobody ever reads half of it. */
+/* A whole file of mode 0600 under `path`, so that nobody ever reads half of it: in place of the old one, or only where there is none. */
+static bool write_file(struct cmd *c, const char *path, str text, bool replace)
+{
+    char *tmp = arena_cstr(&c->arena, arena_printf(&c->arena, "%s.%d", path, (int)getpid()));
+    int fd = tmp && app_make_parents(path) == ERR_OK ? open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600) : -1;
+    if (fd < 0)
+        return false;
+    bool good = write(fd, text.p, text.n) == (ssize_t)text.n && fsync(fd) == 0;
+    close(fd);
+    good = good && (replace ? rename(tmp, path) : link(tmp, path)) == 0;
+    int why = errno;
+    if (!good || !replace)
+        unlink(tmp);
+    errno = why;
+    return good;
+}
+
 static int keyring_write(struct keyring *k, struct cmd *c)
 {
     struct buf text = { .max = 8u << 20 }, errors = { .max = 1 << 16 };
@@ -44,15 +60,8 @@ static int keyring_write(struct keyring *k, struct cmd *c)
     if (e == ERR_OK)
         e = key_file_list(&c->arena, &again, &k->cfg->config->policy, k->path, &errors, &list);
     fwrite(errors.p ? errors.p : "", 1, errors.n, stderr);
-    char *tmp = arena_cstr(&c->arena, arena_printf(&c->arena, "%s.%d", k->path, (int)getpid()));
-    int fd = e == ERR_OK && tmp ? open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600) : -1;
-    bool good = fd >= 0 && write(fd, text.p, text.n) == (ssize_t)text.n && fsync(fd) == 0;
-    if (fd >= 0)
-        close(fd);
-    good = good && rename(tmp, k->path) == 0;
+    bool good = e == ERR_OK && write_file(c, k->path, buf_str(&text), true);
     int why = errno;
-    if (fd >= 0 && !good)
-        unlink(tmp);
     buf_free(&text);
     buf_free(&errors);
     if (good)
@@ -192,11 +201,43 @@ static int list(struct cmd *c, struct keyring *k)
     return EXIT_DONE;
 }
 
+/* Made on first need. It is kept as it is, since its owner may look at it again; whoever can read the file can change the ledger beside it, too. */
+static int admin(struct cmd *c, bool another)
+{
+    struct app_config *cfg;
+    struct config_env env;
+    char text[KEY_TEXT + 2];
+    str kept;
+    unsigned mode;
+    bool good = true;
+    struct rng r = rand_system();
+    int code = app_load(c, false, &cfg);
+    if (code)
+        return code;
+    const char *path = cfg->config->keys_options.admin_file.p;
+    key_make(&r, text);
+    text[KEY_TEXT] = '\n';
+    if (another || !cfg->gate.keys.has_admin)       /* EEXIST: somebody else has made it meanwhile */
+        good = write_file(c, path, str_slice(text, KEY_TEXT + 1), another) || (!another && errno == EEXIST);
+    if (!good || config_env_system(&c->arena, &env) != ERR_OK || env.read(env.ctx, &c->arena, path, 4096, &kept, &mode) != ERR_OK || kept.n < KEY_TEXT) {
+        code = cmd_fail(EXIT_FAILED, NULL, "%s was not written: %s", path, strerror(errno));
+    } else if (c->f.json) {
+        printf("{\"key\":\"%.*s\",\"file\":\"%s\"}\n", KEY_TEXT, kept.p, path);
+    } else {
+        printf("%s%.*s%s\n", term_out("1"), KEY_TEXT, kept.p, term_out("0"));
+        fprintf(stderr, "The admin key of this hearth, from %s. It opens /hearth/… and /metrics, and no model.\n", path);
+    }
+    app_unload(cfg);
+    return code;
+}
+
 static int key_run(struct cmd *c)
 {
     struct keyring k = { .cfg = NULL };
     const char *what = c->argv[0];
     bool named = c->argc == 2;
+    if (strcmp(what, "admin") == 0 && (!named || strcmp(c->argv[1], "new") == 0))
+        return admin(c, named);
     if (strcmp(what, "list") != 0 && !named)
         return cmd_fail(EXIT_USAGE, "See: hearth key --help", "hearth key %s needs the name of a key", what);
     int code = keyring_open(c, &k);
@@ -207,17 +248,19 @@ static int key_run(struct cmd *c)
     else if (code == EXIT_DONE && (strcmp(what, "rotate") == 0 || strcmp(what, "revoke") == 0))
         code = change(c, &k, str_of(c->argv[1]), what[1] == 'o');
     else if (code == EXIT_DONE)
-        code = cmd_fail(EXIT_USAGE, "See: hearth key --help", "hearth key knows add, list, rotate and revoke, not %s", what);
+        code = cmd_fail(EXIT_USAGE, "See: hearth key --help", "hearth key knows add, list, rotate, revoke and admin [new], not %s", what);
     app_unload(k.cfg);
     return code;
 }
 
 const struct command command_key = {
-    .name = "key", .args = "add|list|rotate|revoke [NAME]", .brief = "virtual keys: who may call what, how often, for how much",
+    .name = "key", .args = "add|list|rotate|revoke|admin [NAME]", .brief = "virtual keys: who may call what, how often, for how much",
     .about = "A key is shown once, when it is made; its file holds hashes. From the first key on, calls over TCP need one, in Authorization: Bearer,\n"
-             "x-api-key or api-key; and an address that others can reach may be served. Limits count estimates in advance and settle them afterwards.",
+             "x-api-key or api-key; and an address that others can reach may be served. Limits count estimates in advance and settle them afterwards.\n"
+             "admin prints the admin key and makes it when there is none (admin new: another one): it opens what is asked of hearth itself, GET /hearth/calls,\n"
+             "/hearth/calls/ID, /hearth/config, /hearth/keys and POST /hearth/reload, also where calls need no key.",
     .examples = "  hearth key add alice --tasks docstring,unit-test --zone private --requests 60 --per-day 5\n  hearth key add ci --models coder --tokens 200000 --expires 2027-01-31\n"
-                "  hearth key add ops --admin        # may read /metrics\n  hearth key list\n  hearth key rotate alice\n  HEARTH_KEY=hk-… hearth exec -- aider",
+                "  hearth key add ops --admin        # may read /metrics\n  hearth key list\n  hearth key rotate alice\n  curl -H \"Authorization: Bearer $(hearth key admin)\" 'http://127.0.0.1:8420/hearth/calls?outcome=error&since=1h'\n  HEARTH_KEY=hk-… hearth exec -- aider",
     .flags = { &flag_tasks, &flag_models, &flag_task, &flag_key_zone, &flag_requests, &flag_tokens, &flag_per_day, &flag_per_month, &flag_expires, &flag_admin, &flag_json, &flag_config, &flag_ledger },
     .min_args = 1, .max_args = 2, .run = key_run,
 };

@@ -57,11 +57,8 @@ static void print_row(const struct ledger_seen *s)
 static void print_json(const struct ledger_seen *s)
 {
     struct buf b = { .max = 16 << 20 };
-    char hex[HEX_DIGEST];
-    if (ledger_canonical(&b, s) == ERR_OK && b.n) {
-        hex_encode(s->hash.b, sizeof s->hash.b, hex);
-        printf("%.*s,\"row_hash\":\"%.*s\"%s}\n", (int)b.n - 1, b.p, HEX_DIGEST, hex, s->row.kind == ROW_INTENT ? s->cut ? ",\"cut\":true" : ",\"running\":true" : "");
-    }
+    if (lookup_line(&b, s, NULL) == ERR_OK)
+        fwrite(b.p, 1, b.n, stdout);
     buf_free(&b);
 }
 
@@ -77,17 +74,6 @@ static bool each_row(void *ctx, const struct ledger_seen *s)
     if (s->seq > l->last)
         l->last = s->seq;
     l->shown++;
-    return true;
-}
-
-static bool ago(const char *text, int64_t *us)
-{
-    int64_t ms;
-    if (!text)
-        return true;
-    if (!clock_duration_ms(str_of(text), &ms))
-        return false;
-    *us = clock_wall_us(&clock_system) - ms * 1000;
     return true;
 }
 
@@ -116,7 +102,7 @@ static int log_run(struct cmd *c)
     const struct flags *g = &c->f;
     struct ledger_filter f = { .task = str_of(g->task), .model = str_of(g->model), .provider = str_of(g->provider), .zone = str_of(g->zone),
                                .outcome = str_of(g->outcome), .limit = g->limit >= 0 ? g->limit : 20, .kinds = g->all ? ~0u : 0 };
-    if (!ago(g->since, &f.since_us) || !ago(g->until, &f.until_us))
+    if (!lookup_ago(g->since, &f.since_us) || !lookup_ago(g->until, &f.until_us))
         return cmd_fail(EXIT_USAGE, "Write it as 90s, 15m, 12h or 7d.", "--since and --until take how long ago");
     int code = lookup_open(c, &k, &r);
     if (code)

@@ -21,7 +21,7 @@ static const struct prompt *need(struct shelf *s, const char *reference)
 
 static int append(struct shelf *s, const struct buf *line, const char *what)
 {
-    if (prompt_file_append(s->path, str_slice(line->p, line->n)) != ERR_OK)
+    if (app_make_parents(s->path) != ERR_OK || prompt_file_append(s->path, str_slice(line->p, line->n)) != ERR_OK)
         return cmd_fail(EXIT_FAILED, NULL, "%s was not written: %s", s->path, strerror(errno));
     fprintf(stderr, "%s; a running hearth knows it within two seconds.\n", what);
     return EXIT_DONE;

@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { WATCH_MS = 1000, DRAIN_MS = 10000, RESTART_DRAIN_MS = 60000, ARGS_MAX = 64, WATCHED = 5 };
+enum { WATCH_MS = 1000, DRAIN_MS = 10000, RESTART_DRAIN_MS = 60000, ARGS_MAX = 64, WATCHED = 6 };
 
 struct serve {
     struct app app;
@@ -59,7 +59,7 @@ static struct stat look_at_folder(str dir, str ending)
 static void look_at_files(const struct serve *v, struct stat out[WATCHED])
 {
     const struct config *c = v->app.cfg->config;
-    const str paths[] = { c->path, c->keys_options.file, c->prompt_options.file };
+    const str paths[WATCHED - 2] = { c->path, c->keys_options.file, c->keys_options.admin_file, c->prompt_options.file };
     for (int i = 0; i < WATCHED - 2; i++)
         if (!paths[i].n || stat(paths[i].p, &out[i]) != 0)
             out[i] = (struct stat){ .st_ino = 0 };
@@ -214,6 +214,7 @@ static int serve_run(struct cmd *c)
         code = cmd_fail(EXIT_FAILED, NULL, "signals cannot be watched");
     if (code != EXIT_DONE)
         exit(code);                     /* nothing is served yet: the system takes the rest back */
+    atomic_store(&v.app.reloads, c);
     remember_args(&v);
     look_at_files(&v, v.file);
     io_timer_init(v.app.loop, &v.watch, on_watch);

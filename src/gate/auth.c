@@ -23,6 +23,11 @@ enum err gate_who(struct gate_loop *l, const struct http_head *h, bool via_unix,
     return *out || via_unix || !keys->required ? ERR_OK : ERR_AUTH;
 }
 
+bool gate_is_admin(struct gate_loop *l, const struct http_head *h, bool via_unix)
+{
+    return via_unix || keys_is_admin(&l->view->cfg->keys, key_sent(h));
+}
+
 static bool grant_allow(const void *key, str task, str model) { return keys_allow(key, task, model); }
 
 void gate_grant(struct gate_req *r)

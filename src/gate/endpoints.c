@@ -9,6 +9,7 @@ static void endpoint_health(struct gate_loop *l, struct http_req *http, str rest
 static void endpoint_ready(struct gate_loop *l, struct http_req *http, str rest);
 static void endpoint_metrics(struct gate_loop *l, struct http_req *http, str rest);
 static void endpoint_erase(struct gate_loop *l, struct http_req *http, str rest);
+static void endpoint_manage(struct gate_loop *l, struct http_req *http, str rest);
 static void endpoint_root(struct gate_loop *l, struct http_req *http, str rest);
 
 static const struct endpoint {
@@ -16,7 +17,8 @@ static const struct endpoint {
     bool prefix;                        /* `path` ends with a slash and takes what follows */
     enum dialect dialect;
     enum op op;                         /* OP_NONE: answered by `serve` */
-    enum { FOR_KEYS, FOR_ADMIN, FOR_ALL, FOR_OWNER } who;   /* where keys are required; the owner comes over the command socket */
+    /* keys and metrics: where keys are required; the admin: always; the owner comes over the command socket */
+    enum { FOR_KEYS, FOR_METRICS, FOR_ALL, FOR_ADMIN, FOR_OWNER } who;
     void (*serve)(struct gate_loop *l, struct http_req *http, str rest);
 } endpoints[] = {
     { S("POST"), S("/v1/chat/completions"), false, DIALECT_OPENAI, OP_CHAT, FOR_KEYS, NULL },
@@ -37,15 +39,18 @@ static const struct endpoint {
     { S("GET"), S("/v1/models/"), true, DIALECT_OPENAI, OP_NONE, FOR_KEYS, endpoint_models },
     { S("GET"), S("/health"), false, DIALECT_OPENAI, OP_NONE, FOR_ALL, endpoint_health },
     { S("GET"), S("/ready"), false, DIALECT_OPENAI, OP_NONE, FOR_ALL, endpoint_ready },
-    { S("GET"), S("/metrics"), false, DIALECT_OPENAI, OP_NONE, FOR_ADMIN, endpoint_metrics },
+    { S("GET"), S("/metrics"), false, DIALECT_OPENAI, OP_NONE, FOR_METRICS, endpoint_metrics },
     { S("POST"), S("/hearth/erase"), false, DIALECT_OPENAI, OP_NONE, FOR_OWNER, endpoint_erase },
+    { S("GET"), S("/hearth/"), true, DIALECT_OLLAMA, OP_NONE, FOR_ADMIN, endpoint_manage },
+    { S("POST"), S("/hearth/"), true, DIALECT_OLLAMA, OP_NONE, FOR_ADMIN, endpoint_manage },
     { S("GET"), S("/"), false, DIALECT_OPENAI, OP_NONE, FOR_ALL, endpoint_root },
 };
 
-/* Which API somebody means who has no call yet: by the path, and for /v1/models by the version that Anthropic's clients always send. */
+/* Which API somebody means who has no call yet: by the path, and for /v1/models by the version that Anthropic's clients always send. What is
+ * hearth's own has errors of the plainest shape, {"error":"…"}. */
 static enum dialect dialect_of(str path, bool versioned)
 {
-    if (str_starts(path, S("/api/")))
+    if (str_starts(path, S("/api/")) || str_starts(path, S("/hearth/")))
         return DIALECT_OLLAMA;
     return str_starts(path, S("/v1/messages")) || (versioned && str_starts(path, S("/v1/models"))) ? DIALECT_ANTHROPIC : DIALECT_OPENAI;
 }
@@ -74,7 +79,7 @@ static str with_id(struct arena *a, const struct reply_id *id, str fields)
     return all.p ? all : fields;
 }
 
-static void endpoint_reply(struct gate_loop *l, struct http_req *http, int status, str type, str fields, str body)
+void gate_answer_with(struct gate_loop *l, struct http_req *http, int status, str type, str fields, str body)
 {
     struct reply_id id = new_id(l);
     (void)http_reply(http, status, type, with_id(http_req_arena(http), &id, fields), body);
@@ -134,14 +139,14 @@ static void endpoint_models(struct gate_loop *l, struct http_req *http, str rest
     }
     bool anthropic = dialect_asked(http) == DIALECT_ANTHROPIC;
     if (!rest.n) {
-        endpoint_reply(l, http, 200, S("application/json"), STR_NONE, anthropic ? anthropic_models_body(a, list, n) : openai_models_body(a, list, n));
+        gate_answer_with(l, http, 200, S("application/json"), STR_NONE, anthropic ? anthropic_models_body(a, list, n) : openai_models_body(a, list, n));
         return;
     }
     str id;
     if (http_path_decode(a, rest, &id) == ERR_OK)
         for (size_t i = 0; i < n; i++)
             if (str_eq(list[i].id, id)) {
-                endpoint_reply(l, http, 200, S("application/json"), STR_NONE, anthropic ? anthropic_model_body(a, &list[i]) : openai_model_body(a, &list[i]));
+                gate_answer_with(l, http, 200, S("application/json"), STR_NONE, anthropic ? anthropic_model_body(a, &list[i]) : openai_model_body(a, &list[i]));
                 return;
             }
     endpoint_error(l, http, ERR_MODEL, STR_NONE, STR_NONE);
@@ -168,7 +173,7 @@ static void endpoint_tags(struct gate_loop *l, struct http_req *http, str rest)
         if (is_open(l, http, S(""), cfg->policy.models[i].name) && (!loaded || (cfg->engines[i] && strcmp(s.state, "ready") == 0)))
             list[n++] = ollama_look(&cfg->policy.models[i]);
     }
-    endpoint_reply(l, http, 200, S("application/json"), STR_NONE, loaded ? ollama_ps_body(a, list, n) : ollama_tags_body(a, list, n));
+    gate_answer_with(l, http, 200, S("application/json"), STR_NONE, loaded ? ollama_ps_body(a, list, n) : ollama_tags_body(a, list, n));
 }
 
 static void endpoint_show(struct gate_loop *l, struct http_req *http, str rest)
@@ -186,7 +191,7 @@ static void endpoint_show(struct gate_loop *l, struct http_req *http, str rest)
     for (size_t i = 0; i < p->n_models; i++)
         if (str_eq(p->models[i].name, name) && is_open(l, http, S(""), name)) {
             struct ollama_model m = ollama_look(&p->models[i]);
-            endpoint_reply(l, http, 200, S("application/json"), STR_NONE, ollama_show_body(a, &m, p->models[i].chat_template));
+            gate_answer_with(l, http, 200, S("application/json"), STR_NONE, ollama_show_body(a, &m, p->models[i].chat_template));
             return;
         }
     endpoint_error(l, http, ERR_MODEL, STR_NONE, STR_NONE);
@@ -195,7 +200,7 @@ static void endpoint_show(struct gate_loop *l, struct http_req *http, str rest)
 static void endpoint_version(struct gate_loop *l, struct http_req *http, str rest)
 {
     (void)rest;
-    endpoint_reply(l, http, 200, S("application/json"), STR_NONE, ollama_version_body(http_req_arena(http), S(HEARTH_VERSION)));
+    gate_answer_with(l, http, 200, S("application/json"), STR_NONE, ollama_version_body(http_req_arena(http), S(HEARTH_VERSION)));
 }
 
 static void endpoint_health(struct gate_loop *l, struct http_req *http, str rest)
@@ -204,7 +209,7 @@ static void endpoint_health(struct gate_loop *l, struct http_req *http, str rest
     struct ledger *led = l->gate->opt.ledger;
     bool well = (!led || ledger_healthy(led)) && !l->draining;
     str text = well ? S("ok") : l->draining ? S("draining") : S("ledger unavailable");
-    endpoint_reply(l, http, well ? 200 : 503, S("application/json"), STR_NONE,
+    gate_answer_with(l, http, well ? 200 : 503, S("application/json"), STR_NONE,
                    arena_printf(http_req_arena(http), "{\"status\":\"%.*s\",\"version\":\"" HEARTH_VERSION "\",\"port\":%u}", STR_ARG(text), l->gate->opt.port));
 }
 
@@ -226,7 +231,7 @@ static void endpoint_erase(struct gate_loop *l, struct http_req *http, str rest)
         good = json_i64(json_member(v, S("before_us")), &w.before_us) && w.before_us > 0;
     enum err e = !good ? ERR_SYNTAX : l->gate->opt.ledger ? ledger_erase(l->gate->opt.ledger, &w, token) : ERR_STORE;
     if (e == ERR_OK)
-        endpoint_reply(l, http, 202, S("application/json"), STR_NONE, S("{\"accepted\":true}"));
+        gate_answer_with(l, http, 202, S("application/json"), STR_NONE, S("{\"accepted\":true}"));
     else
         endpoint_error(l, http, e, e == ERR_RANGE ? S("name what is to be erased: call, key, conversation, task or before_us") : STR_NONE, STR_NONE);
 }
@@ -250,7 +255,7 @@ static void endpoint_ready(struct gate_loop *l, struct http_req *http, str rest)
         why = "no model is configured";
     else if (strcmp(s.state, "failed") == 0)
         why = "the default model's engine has failed";
-    endpoint_reply(l, http, why ? 503 : 200, S("application/json"), STR_NONE,
+    gate_answer_with(l, http, why ? 503 : 200, S("application/json"), STR_NONE,
                    arena_printf(http_req_arena(http), "{\"ready\":%s,\"why\":%s%s%s}", why ? "false" : "true", why ? "\"" : "", why ? why : "null", why ? "\"" : ""));
 }
 
@@ -307,15 +312,23 @@ static void endpoint_metrics(struct gate_loop *l, struct http_req *http, str res
     str text = e == ERR_OK ? arena_str(http_req_arena(http), buf_str(&b)) : STR_NONE;
     buf_free(&b);
     if (text.p)
-        endpoint_reply(l, http, 200, S("text/plain; version=0.0.4; charset=utf-8"), STR_NONE, text);
+        gate_answer_with(l, http, 200, S("text/plain; version=0.0.4; charset=utf-8"), STR_NONE, text);
     else
         endpoint_error(l, http, ERR_LIMIT, STR_NONE, STR_NONE);
+}
+
+static void endpoint_manage(struct gate_loop *l, struct http_req *http, str rest)
+{
+    if (!l->gate->opt.manage)
+        endpoint_error(l, http, ERR_NOTFOUND, STR_NONE, STR_NONE);
+    else if (!manager_ask(l, http, rest))
+        endpoint_error(l, http, ERR_BUSY, S("several such questions wait already: try again in a moment"), S("retry-after: 1\r\n"));
 }
 
 static void endpoint_root(struct gate_loop *l, struct http_req *http, str rest)
 {
     (void)rest;
-    endpoint_reply(l, http, 200, S("text/plain; charset=utf-8"), STR_NONE,
+    gate_answer_with(l, http, 200, S("text/plain; charset=utf-8"), STR_NONE,
                    S("hearth " HEARTH_VERSION " is running. Point an OpenAI client at /v1, an Anthropic client at /; GET /v1/models lists what answers.\n"));
 }
 
@@ -326,10 +339,20 @@ static bool endpoint_matches(const struct endpoint *e, str path)
     return e->prefix ? path.n > e->path.n && str_starts(path, e->path) : str_eq(path, e->path);
 }
 
-/* Numbers about everybody's calls: for an admin key, or where nobody needs one. */
-static bool may_manage(const struct gate_loop *l, struct http_req *http, const struct key *key)
+/* May whoever sends this have `e`? ERR_AUTH: nobody known; ERR_FORBIDDEN: somebody else may. Numbers about everybody's calls are for a key that
+ * says so, or for all where nobody needs one. */
+static enum err check_who(struct gate_loop *l, const struct endpoint *e, struct http_req *http, const struct key **key)
 {
-    return http_req_via_unix(http) || !l->view->cfg->keys.required || (key && key->admin);
+    const struct http_head *h = http_req_head(http);
+    bool via_unix = http_req_via_unix(http);
+    if (e->who == FOR_ALL || (e->who != FOR_KEYS && gate_is_admin(l, h, via_unix)))
+        return ERR_OK;
+    enum err err = gate_who(l, h, via_unix, key);
+    if (err != ERR_OK || e->who == FOR_KEYS)
+        return err;
+    if (e->who == FOR_METRICS && (!l->view->cfg->keys.required || (*key && (*key)->admin)))
+        return ERR_OK;
+    return *key ? ERR_FORBIDDEN : ERR_AUTH;
 }
 
 void gate_on_request(void *ctx, struct http_req *http)
@@ -346,8 +369,9 @@ void gate_on_request(void *ctx, struct http_req *http)
         other = e;
         if (!str_eq(e->method, method))
             continue;
-        if (e->who != FOR_ALL && (gate_who(l, h, http_req_via_unix(http), &key) != ERR_OK || (e->who == FOR_ADMIN && !may_manage(l, http, key)))) {
-            endpoint_error(l, http, key ? ERR_FORBIDDEN : ERR_AUTH, STR_NONE, S("WWW-Authenticate: Bearer\r\n"));
+        enum err who = check_who(l, e, http, &key);
+        if (who != ERR_OK) {
+            endpoint_error(l, http, who, e->who == FOR_ADMIN ? S("this is for whoever holds the admin key: hearth key admin") : STR_NONE, S("WWW-Authenticate: Bearer\r\n"));
             return;
         }
         if (e->op == OP_NONE) {
@@ -427,7 +451,7 @@ int gate_check_head(void *ctx, const struct http_head *h, bool via_unix, const c
         *what = "requests from pages of another origin are not served";
         return 403;
     }
-    if (is_for_all(h->path) || gate_who(l, h, false, &key) == ERR_OK)
+    if (is_for_all(h->path) || gate_who(l, h, false, &key) == ERR_OK || gate_is_admin(l, h, false))
         return 0;
     *what = "no valid key was given";   /* before the body: nobody unknown makes us read 64 MiB */
     return 401;

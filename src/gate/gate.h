@@ -34,6 +34,11 @@ struct gate_config {
     void *owner;
 };
 
+/* What is asked of the gateway itself, under /hearth/: answered by the program around it, on a thread of its own, since that reads files and the
+ * ledger. Whoever asks holds the admin key, or is the owner on the command socket. */
+struct gate_question { str method, path, query; struct gate_config *config; bool via_unix; };  /* path: behind "/hearth/"; config: in force when it came */
+struct gate_answer { int status; str content_type; char fields[200]; struct buf body; };        /* fields: "Name: value\r\n" */
+
 struct gate_options {
     int threads;
     int tcp_fd, unix_fd;                /* listening; -1: none. Not owned. */
@@ -41,6 +46,8 @@ struct gate_options {
     struct http_limits limits;
     struct key_accounts *accounts;      /* NULL: keys have no limits */
     struct ledger *ledger;              /* NULL: no record is kept (the bench's development switch, nothing else) */
+    void (*manage)(void *ctx, const struct gate_question *q, struct gate_answer *out);     /* NULL: nothing can be asked */
+    void *manage_ctx;
     struct clock clock;
     size_t record_max;                  /* reply bytes kept for the record; default 8 MiB */
 };

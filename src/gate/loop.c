@@ -278,6 +278,7 @@ static void loop_on_wake(struct io_wake *w)
     loop_orders(l);
     ledger_collect(&l->ledger_port);
     fleet_collect(&l->fleet_port);
+    manager_collect(l);
     for (struct seat *t; (t = seat_collect(&l->seat_port));)
         gate_step((struct gate_req *)((char *)t - offsetof(struct gate_req, seat)));
 }
@@ -397,6 +398,8 @@ static enum err loop_open(struct gate_loop *l, struct gate *g, int index, struct
     ledger_port_init(&l->ledger_port, loop_wake, l);
     fleet_port_init(&l->fleet_port, loop_wake, l);
     seat_port_init(&l->seat_port, loop_wake, l);
+    if ((e = queue_init(&l->answered, 64, SIZE_MAX)) != ERR_OK)
+        return e;
     arena_init(&l->scratch, c->reply_max * 2 + ((size_t)1 << 20));
     if (!(l->view = view_new(l, c)))
         return ERR_MEMORY;
@@ -420,6 +423,13 @@ enum err gate_start(const struct gate_options *o, struct gate_config *c, struct 
         free(loops);
         free(g);
         return ERR_MEMORY;
+    }
+    enum err started = manager_start(g);
+    if (started != ERR_OK) {
+        seat_registry_free(g->seats);
+        free(loops);
+        free(g);
+        return started;
     }
     for (int i = 0; i < o->threads; i++)
         metrics_init(&loops[i].metrics);        /* all, before any loop may be asked for them */
@@ -488,6 +498,7 @@ static void loop_free(struct gate_loop *l)
     ledger_port_destroy(&l->ledger_port);
     fleet_port_destroy(&l->fleet_port);
     seat_port_destroy(&l->seat_port);
+    queue_destroy(&l->answered);
     arena_free(&l->scratch);
     metrics_free(&l->metrics);
     io_loop_free(l->io);
@@ -501,6 +512,7 @@ void gate_stop(struct gate *g)
         pthread_join(g->loops[i].thread, NULL);
         loop_free(&g->loops[i]);
     }
+    manager_stop(g);
     seat_registry_free(g->seats);
     free(g->loops);
     free(g);

@@ -5,6 +5,7 @@
 #ifndef HEARTH_GATE_REQUEST_H
 #define HEARTH_GATE_REQUEST_H
 
+#include "core/queue.h"
 #include "core/rand.h"
 #include "gate/gate.h"
 #include "gate/metrics.h"
@@ -45,6 +46,7 @@ struct gate_loop {
     struct gate_view *dead_views;
     struct gate_req *again;             /* waiting to be tried again */
     struct io_timer again_timer, deadline_timer, quiet_timer;
+    struct queue answered;              /* questions of manage.c that have come back */
     int64_t deadline_us;                /* when the timer fires; 0: it is not set */
     bool flush_now, flush_later, draining, stopping;
     bool quiet_set;                     /* its timer runs */
@@ -63,6 +65,7 @@ struct gate {
     struct gate_loop *loops;
     int n_loops;
     struct seat_registry *seats;
+    struct manager *manager;
 };
 
 enum stage { STAGE_READ, STAGE_CLASSIFY, STAGE_GUARD, STAGE_ROUTE, STAGE_CALL, STAGE_STREAM, STAGE_RECORD, STAGE_DONE };
@@ -168,11 +171,18 @@ enum err gate_fail(struct gate_req *r, enum err e, str message);         /* note
 /* The task that a call will be of, before its body is decoded, by the name of its model; NULL: none, or the rules of `auto` decide it by what the body says. */
 enum err gate_task_named(struct gate_req *r, str model, const struct task **out);
 
+/* manage.c: questions about the gateway itself */
+enum err manager_start(struct gate *g);
+void manager_stop(struct gate *g);               /* when all loops have ended */
+bool manager_ask(struct gate_loop *l, struct http_req *http, str path);      /* false: too many wait */
+void manager_collect(struct gate_loop *l);
+
 /* prompted.c: a prompt of the registry becomes messages */
 enum err gate_prompt(struct gate_req *r);
 
 /* auth.c: who asks */
 enum err gate_who(struct gate_loop *l, const struct http_head *h, bool via_unix, const struct key **out);     /* ERR_AUTH; *out NULL: nobody in particular */
+bool gate_is_admin(struct gate_loop *l, const struct http_head *h, bool via_unix);      /* the owner, or who holds the admin key */
 void gate_grant(struct gate_req *r);                     /* what the key opens, for ROUTE */
 enum err gate_take(struct gate_req *r);                  /* from the key's account: ERR_RATE, ERR_BUDGET, with r->why */
 void gate_settle(struct gate_req *r, int64_t cost_micros);      /* when it has ended */
@@ -219,6 +229,7 @@ void gate_end(struct gate_req *r);               /* gives everything back */
 
 /* endpoints.c */
 void gate_on_request(void *ctx, struct http_req *http);
+void gate_answer_with(struct gate_loop *l, struct http_req *http, int status, str type, str fields, str body);     /* with the ids that every reply has */
 int gate_check_head(void *ctx, const struct http_head *h, bool via_unix, const char **what);
 void gate_on_reject(void *ctx, str path, int status, const char *what, struct arena *a, struct http_refusal *out);
 

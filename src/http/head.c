@@ -298,32 +298,62 @@ static int hex(char c)
     return c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
 }
 
-enum err http_path_decode(struct arena *a, str path, str *out)
+/* Escapes resolved, no control bytes. `plus`: "+" is a space. */
+static enum err unescape(struct arena *a, str in, bool plus, str *out)
 {
-    char *to = arena_alloc(a, path.n, 1);
+    char *to = arena_alloc(a, in.n, 1);
     size_t n = 0;
     if (!to)
         return ERR_LIMIT;
-    for (size_t i = 0; i < path.n; i++) {
-        unsigned char c = (unsigned char)path.p[i];
+    for (size_t i = 0; i < in.n; i++) {
+        unsigned char c = (unsigned char)in.p[i];
         if (c == '%') {
-            bool whole = i + 2 < path.n;
-            int high = whole ? hex(path.p[i + 1]) : -1, low = whole ? hex(path.p[i + 2]) : -1;
+            bool whole = i + 2 < in.n;
+            int high = whole ? hex(in.p[i + 1]) : -1, low = whole ? hex(in.p[i + 2]) : -1;
             if (high < 0 || low < 0)
                 return ERR_SYNTAX;
             c = (unsigned char)(high << 4 | low);
             i += 2;
+        } else if (plus && c == '+') {
+            c = ' ';
         }
-        if (c < 0x20 || c == 0x7F || c == '\\')
+        if (c < 0x20 || c == 0x7F)
             return ERR_SYNTAX;
         to[n++] = (char)c;
     }
-    str all = { to, n };
+    *out = (str){ to, n };
+    return ERR_OK;
+}
+
+enum err http_path_decode(struct arena *a, str path, str *out)
+{
+    str all;
+    enum err e = unescape(a, path, false, &all);
+    if (e)
+        return e;
     for (str rest = all, part; rest.n;) {
         str_cut(rest, '/', &part, &rest);
-        if (str_eq(part, S("..")))
+        if (str_eq(part, S("..")) || str_index(part, '\\') < part.n)
             return ERR_SYNTAX;
     }
     *out = all;
     return ERR_OK;
+}
+
+enum err http_query_next(struct arena *a, str *query, str *name, str *value)
+{
+    str pair = STR_NONE, key, text = STR_NONE;
+    while (query->n && !pair.n)
+        str_cut(*query, '&', &pair, query);
+    if (!pair.n)
+        return ERR_NOTFOUND;
+    str_cut(pair, '=', &key, &text);
+    enum err e = unescape(a, key, true, &key);
+    if (!e)
+        e = unescape(a, text, true, &text);
+    if (!e) {
+        *name = key;
+        *value = text;
+    }
+    return e;
 }

@@ -59,5 +59,8 @@ enum err http_chunks_next(struct http_chunks *c, str in, str *data, size_t *used
 /* The same path with escapes resolved and checked: ERR_SYNTAX on bad escapes, NUL, "..", backslash or control bytes. */
 struct arena;
 enum err http_path_decode(struct arena *a, str path, str *out);
+/* Takes the next "name=value" from the front of a query, decoded as forms are ("+" is a space; without "=" the value is empty). ERR_NOTFOUND:
+ * there is none left. ERR_SYNTAX: bad escapes or control bytes. */
+enum err http_query_next(struct arena *a, str *query, str *name, str *value);
 
 #endif

@@ -29,6 +29,12 @@ const struct key *keys_find(const struct key_list *l, str sent, int64_t wall_us)
     return NULL;
 }
 
+bool keys_is_admin(const struct key_list *l, str sent)
+{
+    struct digest hash = key_hash(sent);
+    return digest_eq(&hash, &l->admin) && l->has_admin;
+}
+
 static bool is_among(str s, const str *list, size_t n)
 {
     for (size_t i = 0; i < n; i++)

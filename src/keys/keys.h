@@ -5,7 +5,10 @@
  *
  * Limits by the minute are token buckets (RFC 2697, one colour): full at the start, refilled evenly. Tokens and money are taken in advance
  * by an estimate and settled when the call has ended, so that many calls at once cannot overrun a limit together. Budgets are per
- * day and month of UTC; what was spent before this start comes from the ledger. A wall clock that steps back reopens nothing. */
+ * day and month of UTC; what was spent before this start comes from the ledger. A wall clock that steps back reopens nothing.
+ *
+ * Beside them there is one admin key: it opens what concerns the gateway itself, and no model. It lies in a file of its own, which only
+ * its owner can read. */
 #ifndef HEARTH_KEYS_KEYS_H
 #define HEARTH_KEYS_KEYS_H
 
@@ -34,11 +37,14 @@ struct key_list {                       /* sorted by hash */
     const struct key *keys;
     size_t n;
     bool required;                      /* calls over TCP need one */
+    struct digest admin;                /* hash of the admin key */
+    bool has_admin;
 };
 
 void keys_sort(struct key *list, size_t n);
 /* The key that was sent, or NULL. Disabled and expired ones are not found. */
 const struct key *keys_find(const struct key_list *l, str sent, int64_t wall_us);
+bool keys_is_admin(const struct key_list *l, str sent);         /* in constant time */
 /* May this key have `model` (for `task`, or empty)? A task that is named is a grant for whatever model serves it. */
 bool keys_allow(const struct key *k, str task, str model);
 

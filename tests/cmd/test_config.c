@@ -1,5 +1,5 @@
 /* Configurations: what a mistake is called and where, and that what is in force reads back as itself. */
-#include "cmd/config.h"
+#include "cmd/config_keys.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -224,6 +224,47 @@ static void without_a_file_the_models_of_the_folder_are_served(void **state)
     arena_free(&a);
 }
 
+struct one_file { str text; unsigned mode; enum err err; };
+
+static enum err read_one(void *ctx, struct arena *a, const char *path, size_t max, str *bytes, unsigned *mode)
+{
+    const struct one_file *f = ctx;
+    (void)a, (void)path, (void)max;
+    *bytes = f->text;
+    *mode = f->mode;
+    return f->err;
+}
+
+static void an_admin_key_is_whole_and_only_its_owner_reads_it(void **state)
+{
+#define ADMIN "hk-0123456789012345678901234567890123456789012"
+    static const struct { struct one_file file; enum err want; const char *words; } cases[] = {
+        { { S(ADMIN "\n"), 0600, ERR_OK }, ERR_OK, NULL }, { { S(ADMIN), 0400, ERR_OK }, ERR_OK, NULL },
+        { { S(""), 0, ERR_NOTFOUND }, ERR_OK, NULL },
+        { { S(ADMIN "\n"), 0640, ERR_OK }, ERR_SYNTAX, "others can read" }, { { S(ADMIN "\n"), 0604, ERR_OK }, ERR_SYNTAX, "others can read" },
+        { { S(""), 0600, ERR_OK }, ERR_SYNTAX, "no admin key" }, { { S("\n"), 0600, ERR_OK }, ERR_SYNTAX, "no admin key" },
+        { { S(ADMIN "x\n"), 0600, ERR_OK }, ERR_SYNTAX, "no admin key" }, { { S("xk-0123456789012345678901234567890123456789012\n"), 0600, ERR_OK }, ERR_SYNTAX, "no admin key" },
+        { { S(""), 0600, ERR_IO }, ERR_IO, "cannot be read" }, { { S(""), 0600, ERR_LIMIT }, ERR_SYNTAX, "cannot be read" },
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct one_file f = cases[i].file;
+        struct config_env e = env(&f);
+        struct key_list l = { .n = 0 };
+        struct buf errors = { .max = 1 << 16 };
+        struct arena a;
+        arena_init(&a, 1 << 16);
+        e.read = read_one;
+        enum err err = admin_key_load(&a, &e, "/etc/admin.key", &errors, &l);
+        bool said = !cases[i].words ? errors.n == 0 : errors.n && str_find(buf_str(&errors), str_of(cases[i].words)) < errors.n;
+        if (err != cases[i].want || !said || l.has_admin != (f.err == ERR_OK && !cases[i].words))
+            fail_msg("%zu: %d %.*s", i, err, (int)errors.n, errors.p);
+        assert_int_equal(keys_is_admin(&l, S(ADMIN)), l.has_admin);
+        buf_free(&errors);
+        arena_free(&a);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -231,6 +272,7 @@ int main(void)
         cmocka_unit_test(many_mistakes_are_told_at_once_and_counted_past_the_limit),
         cmocka_unit_test(what_is_in_force_reads_back_as_itself),
         cmocka_unit_test(zones_keys_and_names_are_as_written_or_safely_guessed),
+        cmocka_unit_test(an_admin_key_is_whole_and_only_its_owner_reads_it),
         cmocka_unit_test(without_a_file_the_models_of_the_folder_are_served),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

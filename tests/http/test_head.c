@@ -2,6 +2,7 @@
 #include "http/head.h"
 
 #include "core/arena.h"
+#include "core/buf.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -216,6 +217,34 @@ static void paths_are_decoded_strictly(void **state)
     }
 }
 
+static void a_query_is_taken_apart(void **state)
+{
+    static const struct { str query; const char *want; enum err end; } cases[] = {
+        { S(""), "", ERR_NOTFOUND },
+        { S("a=1"), "a:1;", ERR_NOTFOUND },
+        { S("a=1&b=x%20y+z&c&=d&&e=%26%3D"), "a:1;b:x y z;c:;:d;e:&=;", ERR_NOTFOUND },
+        { S("a=b=c"), "a:b=c;", ERR_NOTFOUND },
+        { S("%61=1&b=%"), "a:1;", ERR_SYNTAX },
+        { S("a=%zz"), "", ERR_SYNTAX },
+        { S("a=%00"), "", ERR_SYNTAX },
+        { S("a=%0A"), "", ERR_SYNTAX },
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct arena a;
+        struct buf b = { .max = 1000 };
+        str rest = cases[i].query, name, value;
+        enum err e;
+        arena_init(&a, 1 << 16);
+        while ((e = http_query_next(&a, &rest, &name, &value)) == ERR_OK)
+            assert_int_equal(buf_printf(&b, "%.*s:%.*s;", STR_ARG(name), STR_ARG(value)), ERR_OK);
+        if (e != cases[i].end || !str_eq(buf_str(&b), str_of(cases[i].want)))
+            fail_msg("%zu: %.*s", i, (int)b.n, b.p);
+        buf_free(&b);
+        arena_free(&a);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -226,6 +255,7 @@ int main(void)
         cmocka_unit_test(chunked_bodies_are_the_same_wherever_they_are_cut),
         cmocka_unit_test(wrong_chunks_are_refused),
         cmocka_unit_test(paths_are_decoded_strictly),
+        cmocka_unit_test(a_query_is_taken_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

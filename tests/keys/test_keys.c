@@ -25,7 +25,7 @@ static void a_key_is_found_by_its_whole_self_and_by_nothing_else(void **state)
         keys[i] = (struct key){ .name = { texts[i], KEY_TEXT }, .hash = key_hash(str_of(texts[i])), .disabled = i % 7 == 0, .expires_us = i % 5 == 0 ? 100 : 0 };
     }
     keys_sort(keys, N);
-    struct key_list l = { keys, N, true };
+    struct key_list l = { .keys = keys, .n = N, .required = true };
     for (int i = 0; i < N; i++) {
         const struct key *k = keys_find(&l, str_of(texts[i]), 99), *later = keys_find(&l, str_of(texts[i]), 100);
         char other[KEY_TEXT + 1];
@@ -39,7 +39,7 @@ static void a_key_is_found_by_its_whole_self_and_by_nothing_else(void **state)
         assert_null(keys_find(&l, str_slice(texts[i], KEY_TEXT - 1), 0));
     }
     assert_null(keys_find(&l, S(""), 0));
-    assert_null(keys_find(&(struct key_list){ NULL, 0, true }, str_of(texts[1]), 0));
+    assert_null(keys_find(&(struct key_list){ .required = true }, str_of(texts[1]), 0));
 }
 
 static void a_task_that_is_named_opens_the_model_that_serves_it(void **state)
@@ -143,12 +143,30 @@ static void months_are_those_of_the_calendar(void **state)
         }
 }
 
+static void the_admin_key_is_one_and_opens_nothing_else(void **state)
+{
+    (void)state;
+    struct key k = { .name = S("a"), .hash = key_hash(S("hk-virtual")) };
+    struct key_list l = { .keys = &k, .n = 1 };
+    const struct digest none = { { 0 } };
+    assert_false(keys_is_admin(&l, S("")) || keys_is_admin(&l, S("hk-virtual")));
+    l.admin = none;
+    assert_false(keys_is_admin(&l, S("")));
+    l.admin = key_hash(S("hk-admin"));
+    assert_false(keys_is_admin(&l, S("hk-admin")));     /* none was loaded */
+    l.has_admin = true;
+    assert_true(keys_is_admin(&l, S("hk-admin")));
+    assert_false(keys_is_admin(&l, S("hk-admi")) || keys_is_admin(&l, S("hk-admin ")) || keys_is_admin(&l, S("hk-virtual")) || keys_is_admin(&l, S("")));
+    assert_null(keys_find(&l, S("hk-admin"), 0));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_key_is_found_by_its_whole_self_and_by_nothing_else),
         cmocka_unit_test(a_task_that_is_named_opens_the_model_that_serves_it),
         cmocka_unit_test(requests_come_back_with_time),
+        cmocka_unit_test(the_admin_key_is_one_and_opens_nothing_else),
         cmocka_unit_test(tokens_are_taken_by_an_estimate_and_settled),
         cmocka_unit_test(a_budget_is_by_day_and_month_and_no_clock_reopens_it),
         cmocka_unit_test(months_are_those_of_the_calendar),
