@@ -31,7 +31,7 @@ struct ledger_options {
     int64_t retain_ms;                  /* bodies older than this are erased; default 90 days */
     size_t queue_items, queue_bytes;    /* default 4096, 256 MiB */
     size_t body_max;                    /* a longer body is cut in the record, and marked so; default 8 MiB */
-    size_t wal_soft, wal_hard;          /* bytes of new WAL: checkpoint in the background; forced in the writer */
+    size_t wal_soft, wal_hard;          /* bytes of new WAL: checkpoint in the background; in the writer, which from twice that on waits for one that runs */
     struct clock clock;
     struct rng rng;
 };

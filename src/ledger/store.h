@@ -42,13 +42,16 @@ struct ledger {
     pthread_mutex_t lock;               /* known, stats, checkpoint's wish */
     pthread_cond_t wish;
     bool want_checkpoint, closing, started;
+    pthread_mutex_t checkpointing;      /* SQLite refuses a second one while one runs */
     atomic_bool healthy;
     struct digest known[KNOWN_MAX];
     size_t n_known;
     struct ledger_stats stats;
     /* the writer's own */
     struct ledger_stats own;
-    int64_t seq, retention_ms;
+    int64_t seq;
+    int64_t retention_ms, retain_from;  /* when to look again for what is too old; the id that was looked at last, 0: from the front */
+    bool retaining;                     /* there is more of it */
     int64_t page_size, wal_bytes;
     struct digest head;
     struct sha256 *sha;

@@ -266,6 +266,125 @@ static void private_bodies_need_the_key(void **state)
     arena_free(&a);
 }
 
+/* ---- retention ---- */
+
+static _Atomic int64_t fake_us, wrong_us;       /* wrong: by how much the wall clock is */
+static int64_t fake_mono(void *ctx) { (void)ctx; return fake_us; }
+static int64_t fake_wall(void *ctx) { (void)ctx; return INT64_C(1700000000000000) + fake_us + wrong_us; }
+
+static int64_t size_of(const char *path, const char *end)
+{
+    char name[128];
+    struct stat st;
+    snprintf(name, sizeof name, "%s%s", path, end);
+    return stat(name, &st) == 0 ? st.st_size : 0;
+}
+
+/* Incompressible. */
+static str noise(struct rng *r, char *to, size_t n)
+{
+    r->fill(r, to, n);
+    return (str){ to, n };
+}
+
+static void file_and_log_stay_within_their_limits_under_load(void **state)
+{
+    enum { CALLS = 1500, KEPT = 150, BODY = 32 << 10, HARD = 4 << 20, MiB = 1 << 20 };
+    struct world *w = *state;
+    static char question[BODY], answer[BODY];
+    struct rng r = rand_system();
+    int64_t most = 0, log = 0, live = (int64_t)(KEPT + 60) * 2 * BODY;       /* it looks once in 60 s, and a call comes once in one */
+    w->o.clock = (struct clock){ fake_mono, fake_wall, NULL };
+    w->o.retain_ms = KEPT * 1000;
+    w->o.wal_soft = 1 << 20;
+    w->o.wal_hard = HARD;
+    start(w);
+    for (int i = 0; i < CALLS; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "c%d", i);
+        fake_us += 1000000;
+        assert_int_equal(put(w, ROW_END, id, noise(&r, question, BODY), noise(&r, answer, BODY), false), ERR_OK);
+        most = size_of(w->path, "") > most ? size_of(w->path, "") : most;
+        log = size_of(w->path, "-wal") > log ? size_of(w->path, "-wal") : log;
+    }
+    /* 94 MiB went in. What may be there: what is kept, as much again while it is being erased, free pages, and the rows. */
+    if (most > live * 3 / 2 + 8 * MiB || log > 2 * HARD + 4 * MiB)
+        fail_msg("the file had %lld MiB, its log %lld", (long long)most / MiB, (long long)log / MiB);
+    print_message("file at most %lld KiB, its log %lld KiB\n", (long long)most >> 10, (long long)log >> 10);
+    fake_us += INT64_C(3600000000);
+    for (int i = 0; i < 200 && (verify(w).bodies || size_of(w->path, "") > 8 * MiB); i++) {
+        assert_int_equal(put(w, ROW_INTENT, "wake", STR_NONE, STR_NONE, false), ERR_OK);
+        usleep(50000);
+    }
+    assert_in_range(size_of(w->path, ""), 1, 8 * MiB);
+    ledger_close(w->l);
+    struct ledger_verdict v = verify(w);
+    assert_int_equal(v.bad_seq, 0);
+    assert_int_equal(v.ends, CALLS);
+    assert_int_equal(v.bodies, 0);
+}
+
+static void large_bodies_are_erased_one_after_the_other(void **state)
+{
+    enum { N = 24, BODY = 2 << 20, HARD = 4 << 20 };
+    struct world *w = *state;
+    struct rng r = rand_system();
+    char *text = malloc(BODY);
+    int64_t log = 0;
+    assert_non_null(text);
+    w->o.clock = (struct clock){ fake_mono, fake_wall, NULL };
+    w->o.retain_ms = 1000;
+    w->o.wal_soft = 1 << 20;
+    w->o.wal_hard = HARD;
+    start(w);
+    for (int i = 0; i < N; i++)
+        assert_int_equal(put(w, ROW_END, "c", noise(&r, text, BODY), STR_NONE, false), ERR_OK);
+    ledger_close(w->l);                 /* its log ends with it */
+    fake_us += INT64_C(100000000);
+    start(w);
+    for (int i = 0; i < 2000 && size_of(w->path, "") > (8 << 20); i++) {
+        log = size_of(w->path, "-wal") > log ? size_of(w->path, "-wal") : log;
+        if (i % 50 == 0)
+            assert_int_equal(put(w, ROW_INTENT, "wake", STR_NONE, STR_NONE, false), ERR_OK);
+        usleep(2000);
+    }
+    ledger_close(w->l);
+    free(text);
+    assert_int_equal(verify(w).bodies, 0);
+    assert_in_range(size_of(w->path, ""), 1, 8 << 20);
+    if (log > 2 * HARD + 2 * BODY + (4 << 20))
+        fail_msg("the log had %lld MiB", (long long)log >> 20);
+}
+
+static void a_clock_that_was_wrong_erases_nothing_early_and_blocks_nothing(void **state)
+{
+    struct world *w = *state;
+    w->o.clock = (struct clock){ fake_mono, fake_wall, NULL };
+    w->o.retain_ms = 600 * 1000;
+    start(w);
+    wrong_us = INT64_C(400000000000);           /* five days ahead */
+    put(w, ROW_END, "ahead", S("a"), S("b"), false);
+    wrong_us = 0;
+    put(w, ROW_END, "old", S("a"), S("b"), false);
+    fake_us += INT64_C(500000000);
+    put(w, ROW_END, "fresh", S("a"), S("b"), false);
+    fake_us += INT64_C(200000000);              /* now the second is too old, and the third is not */
+    put(w, ROW_INTENT, "wake", STR_NONE, STR_NONE, false);
+    put(w, ROW_INTENT, "wake", STR_NONE, STR_NONE, false);
+    ledger_close(w->l);
+    struct ledger_reader *r;
+    struct arena a;
+    bool cut;
+    str body;
+    arena_init(&a, 1 << 20);
+    assert_int_equal(ledger_reader_open(w->path, &r, w->why), ERR_OK);
+    static const enum err want[] = { ERR_OK, ERR_OK, ERR_NOTFOUND, ERR_NOTFOUND, ERR_OK, ERR_OK };
+    for (int64_t id = 1; id <= 6; id++)
+        assert_int_equal(ledger_read_body(r, &a, id, &body, &cut), want[id - 1]);
+    ledger_reader_close(r);
+    arena_free(&a);
+}
+
 static void a_newer_or_foreign_file_is_refused(void **state)
 {
     struct world *w = *state;
@@ -406,6 +525,9 @@ int main(void)
         TEST(a_second_end_is_found),
         TEST(a_second_writer_is_told_who_the_first_is),
         TEST(private_bodies_need_the_key),
+        TEST(file_and_log_stay_within_their_limits_under_load),
+        TEST(large_bodies_are_erased_one_after_the_other),
+        TEST(a_clock_that_was_wrong_erases_nothing_early_and_blocks_nothing),
         TEST(a_newer_or_foreign_file_is_refused),
         TEST(a_disk_that_fails_loses_no_row_that_was_acknowledged),
     };
