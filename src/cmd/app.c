@@ -296,12 +296,23 @@ static int open_sockets(struct app *a, const struct config *c, bool listen)
     return EXIT_DONE;
 }
 
+static struct app_fixed fixed_of(const struct config *c)
+{
+    const struct config_ledger *l = &c->ledger;
+    return (struct app_fixed){ .limits = c->limits, .threads = c->threads, .log_level = c->log_level, .log_format = c->log_format,
+                               .ledger = { l->retain_ms, l->sync, l->queue_items, (int64_t)l->queue_bytes, (int64_t)l->body_max, l->keep_bodies, l->keep_private },
+                               .engine = { c->engine.load_ms, c->engine.hang_ms } };
+}
+
 int app_start(struct app *a, struct app_config *k, bool listen, bool *busy)
 {
     const struct config *c = k->config;
     *a = (struct app){ .cfg = k, .tcp_fd = -1, .unix_fd = -1 };
     *busy = false;
     snprintf(a->ledger_path, sizeof a->ledger_path, "%s", c->ledger.path.p);
+    snprintf(a->listen_text, sizeof a->listen_text, "%.*s", STR_ARG(c->listen_text));
+    a->listen = c->listen;
+    a->fixed = fixed_of(c);
     log_setup((enum log_level)c->log_level, (enum log_format)c->log_format, 2);
     int code = open_ledger(a, c, busy);
     if (code == EXIT_DONE && io_loop_new(&a->loop) != ERR_OK)
@@ -332,6 +343,24 @@ int app_start(struct app *a, struct app_config *k, bool listen, bool *busy)
     return EXIT_DONE;
 }
 
+void app_needs_restart(const struct app *a, const struct config *next, char out[120])
+{
+    const struct app_fixed *now = &a->fixed, new = fixed_of(next);
+    const struct { const char *name; bool differs; } parts[] = {
+        { "listen", !str_eq(next->listen_text, str_of(a->listen_text)) },
+        { "limits", memcmp(&now->limits, &new.limits, sizeof new.limits) != 0 },
+        { "threads", now->threads != new.threads },
+        { "log", now->log_level != new.log_level || now->log_format != new.log_format },
+        { "ledger", !str_eq(next->ledger.path, str_of(a->ledger_path)) || memcmp(&now->ledger, &new.ledger, sizeof new.ledger) != 0 },
+        { "engine", memcmp(&now->engine, &new.engine, sizeof new.engine) != 0 },
+    };
+    size_t n = 0;
+    out[0] = '\0';
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (parts[i].differs)
+            n += (size_t)snprintf(out + n, 120 - n, "%s%s", n ? ", " : "", parts[i].name);
+}
+
 void app_reload(struct app *a, struct cmd *c)
 {
     struct app_config *k = NULL;
@@ -339,9 +368,11 @@ void app_reload(struct app *a, struct cmd *c)
         log_error("config_kept", LOG_C("why", "the new one has mistakes; the old one stays in force"));
         return;
     }
-    if (!str_eq(k->config->listen_text, a->cfg->config->listen_text) || !str_eq(k->config->ledger.path, a->cfg->config->ledger.path))
-        log_warn("config_needs_restart", LOG_C("what", "listen and ledger stay as they are until hearth is started again"));
-    if (!config_may_listen(k->config, &a->cfg->config->listen)) {
+    char later[120];
+    app_needs_restart(a, k->config, later);
+    if (*later)
+        log_warn("config_needs_restart", LOG_C("what", later));
+    if (!config_may_listen(k->config, &a->listen)) {
         log_error("config_kept", LOG_C("why", "it would leave an address that others can reach without keys"));
         app_unload(k);
         return;

@@ -25,7 +25,14 @@ struct app {
     int tcp_fd, unix_fd;
     uint16_t port;
     char socket[108];                   /* the command socket */
-    char ledger_path[4096];             /* in use, whatever a newer configuration says */
+    char ledger_path[4096], listen_text[256];   /* in use, whatever a newer configuration says */
+    struct io_addr listen;
+    struct app_fixed {                  /* what else is as it was at the start; without padding, so that it can be compared */
+        struct http_limits limits;
+        int64_t threads, log_level, log_format;
+        struct { int64_t retain_ms, sync, queue_items, queue_bytes, body_max, keep_bodies, keep_private; } ledger;
+        struct { int64_t load_ms, hang_ms; } engine;
+    } fixed;
     _Atomic(struct cmd *) reloads;      /* how it was started, where SIGHUP makes it read its configuration again; else NULL */
 };
 
@@ -43,6 +50,8 @@ bool app_socket(const struct config *c, char out[108]);
 int app_start(struct app *a, struct app_config *k, bool listen, bool *busy);
 /* Says why this address is not served (config_may_listen); EXIT_FAILED. */
 int app_listen_refused(const struct config *c);
+/* What of `next` is in force only after a restart, as names of its sections with a comma between; empty: nothing. Any thread. */
+void app_needs_restart(const struct app *a, const struct config *next, char out[120]);
 /* Reads the configuration again; the old one stays when it is wrong. */
 void app_reload(struct app *a, struct cmd *c);
 /* Loads the default model's engine now, so that the first call does not wait for it. */

@@ -322,6 +322,12 @@ static void show_call(struct lookup *w)
         printf(", finished by %.*s", STR_ARG(r->finish_reason));
     putchar('\n');
     show_text("client", r->client);
+    show_text("key", r->key_id);
+    show_text("conversation", r->conversation);
+    show_text("belongs to", r->parent_call);
+    show_text("trace", r->trace);
+    if (r->client_retry != ROW_NULL_I && r->client_retry > 0)
+        printf("  %s%-14s%s the client's retry number %lld\n", term_out("2"), "asked again", term_out("0"), (long long)r->client_retry);
     show_text("asked for", r->model_asked);
     show_text("task", r->task);
     show_prompt(r);

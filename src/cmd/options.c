@@ -414,6 +414,17 @@ void option_put_list(struct option_writer *w, str key, const struct option_list 
     json_close(w->json, ']');
 }
 
+/* Without an exponent, which parse_money() does not read. */
+static void put_money(struct option_writer *w, const struct option *o, double v)
+{
+    char text[64];
+    int n = snprintf(text, sizeof text, "%.9f", v);
+    while (n > 1 && text[n - 1] == '0')
+        n--;
+    n -= text[n - 1] == '.';
+    option_put(w, str_of(o->key), str_slice(text, (size_t)n), true);
+}
+
 static void put_printf(struct option_writer *w, const struct option *o, bool is_number, const char *fmt, ...)
 {
     char text[64];
@@ -439,7 +450,7 @@ void option_write(struct option_writer *w, const struct option *table, size_t n,
             break;
         case OPTION_MONEY:
             if (!isnan(*(const double *)at))
-                put_printf(w, o, true, "%.9g", *(const double *)at);
+                put_money(w, o, *(const double *)at);
             break;
         case OPTION_WORD:
             if (*(const int *)at >= 0)

@@ -195,16 +195,19 @@ static void answer_reload(struct remote *x)
     struct app_config *k = NULL;
     struct cmd *c = atomic_load(&x->app->reloads);
     struct buf errors = { .max = 1 << 16 };
+    char later[120];
     if (!c) {
         fail(x, 501, "this hearth was not started by hearth serve: it reads no configuration again");
         return;
     }
     enum err e = app_load_into(c, true, &k, &errors);
+    if (e == ERR_OK)
+        app_needs_restart(x->app, k->config, later);
     if (e != ERR_OK) {
         fail(x, 400, "the old configuration stays in force: %.*s", STR_ARG(errors.n ? str_slice(errors.p, errors.n - 1) : str_of(err_text(e))));
-    } else if (!config_may_listen(k->config, &x->cfg->config->listen)) {
+    } else if (!config_may_listen(k->config, &x->app->listen)) {
         fail(x, 400, "the old configuration stays in force: the new one would leave an address that others can reach without keys");
-    } else if (kill(getpid(), SIGHUP) == 0 && buf_put(&x->out->body, S("{\"accepted\":true}")) == ERR_OK) {
+    } else if (kill(getpid(), SIGHUP) == 0 && buf_printf(&x->out->body, "{\"accepted\":true,\"needs_restart\":\"%s\"}", later) == ERR_OK) {
         put_hash(x, k);
         done(x, 202, S("application/json"));
     }

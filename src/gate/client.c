@@ -88,12 +88,14 @@ static str anthropic_words(struct gate_req *r)
 
 static str request_id(const struct gate_req *r) { return str_slice(r->id, UUID_TEXT - 1); }
 
-static str anthropic_client_error(struct gate_req *r, enum err e, str message, str param)
+/* For dialects without a field for the parameter: it leads the words, unless it does already. */
+static str with_param(struct gate_req *r, str message, str param)
 {
-    if (param.n && message.n)           /* this dialect has no field for it */
-        message = arena_printf(r->a, "%.*s: %.*s", STR_ARG(param), STR_ARG(message));
-    return anthropic_error_body(r->a, e, message, request_id(r));
+    bool leads = str_starts(message, param) && str_starts(str_skip(message, param.n), S(":"));
+    return !param.n || !message.n || leads ? message : arena_printf(r->a, "%.*s: %.*s", STR_ARG(param), STR_ARG(message));
 }
+
+static str anthropic_client_error(struct gate_req *r, enum err e, str message, str param) { return anthropic_error_body(r->a, e, with_param(r, message, param), request_id(r)); }
 
 static str anthropic_client_error_from(struct gate_req *r)
 {
@@ -107,14 +109,23 @@ static str anthropic_client_error_event(struct gate_req *r, enum err e, str mess
 
 /* ---- Ollama ---- */
 
+/* Its clients add the tag that stands for none. */
+str ollama_name(const struct policy *p, str name)
+{
+    static const str latest = S(":latest");
+    return str_ends(name, latest) && !policy_model(p, name) ? str_slice(name.p, name.n - latest.n) : name;
+}
+
 static enum err ollama_client_decode(struct gate_req *r)
 {
     str path = http_req_head(r->http)->path;
     bool generate = str_eq(path, S("/api/generate"));
-    if (r->op == OP_EMBEDDING)
-        return embed_decode(r->a, DIALECT_OLLAMA, str_eq(path, S("/api/embeddings")), r->asked, &r->call, &r->why);
-    enum err e = ollama_decode(r->a, r->op, generate, r->asked, &r->call, &r->why);
-    r->op = e == ERR_OK ? r->call.op : r->op;
+    enum err e = r->op == OP_EMBEDDING ? embed_decode(r->a, DIALECT_OLLAMA, str_eq(path, S("/api/embeddings")), r->asked, &r->call, &r->why)
+                                       : ollama_decode(r->a, r->op, generate, r->asked, &r->call, &r->why);
+    if (e != ERR_OK)
+        return e;
+    r->op = r->call.op;
+    r->call.model = ollama_name(&r->view->cfg->policy, r->call.model);
     return e;
 }
 
@@ -146,12 +157,7 @@ static enum err ollama_client_whole(struct gate_req *r, struct buf *out)
     return ollama_write_reply(r->a, out, &r->speech->writer.ollama, &r->reply, &r->speech->answer);
 }
 
-static str ollama_client_error(struct gate_req *r, enum err e, str message, str param)
-{
-    if (param.n && message.n)
-        message = arena_printf(r->a, "%.*s: %.*s", STR_ARG(param), STR_ARG(message));
-    return ollama_error_body(r->a, e, message);
-}
+static str ollama_client_error(struct gate_req *r, enum err e, str message, str param) { return ollama_error_body(r->a, e, with_param(r, message, param)); }
 
 static str ollama_client_error_from(struct gate_req *r) { return ollama_error_from(r->a, &r->reply); }
 static str ollama_client_error_event(struct gate_req *r, enum err e, str message) { return ollama_error_line(r->a, e, message); }

@@ -188,6 +188,7 @@ static void endpoint_show(struct gate_loop *l, struct http_req *http, str rest)
         endpoint_error(l, http, ERR_SYNTAX, S("the body must be an object that names a model"), STR_NONE);
         return;
     }
+    name = ollama_name(p, name);
     for (size_t i = 0; i < p->n_models; i++)
         if (str_eq(p->models[i].name, name) && is_open(l, http, S(""), name)) {
             struct ollama_model m = ollama_look(&p->models[i]);
@@ -334,6 +335,19 @@ static void endpoint_root(struct gate_loop *l, struct http_req *http, str rest)
 
 /* ---- dispatch ---- */
 
+/* OpenAI's paths as Azure has them: /openai/deployments/MODEL/chat/completions, /openai/v1/models, /openai/responses. */
+static str plain_path(struct arena *a, str path, str *model)
+{
+    str rest = str_skip(path, 8), name, after;
+    *model = STR_NONE;
+    if (!str_starts(path, S("/openai/")))
+        return path;
+    if (str_starts(rest, S("deployments/")) && str_cut(str_skip(rest, 12), '/', &name, &after) && http_path_decode(a, name, model) == ERR_OK)
+        rest = after;
+    str all = arena_printf(a, str_starts(rest, S("v1/")) ? "/%.*s" : "/v1/%.*s", STR_ARG(rest));
+    return all.p ? all : path;
+}
+
 static bool endpoint_matches(const struct endpoint *e, str path)
 {
     return e->prefix ? path.n > e->path.n && str_starts(path, e->path) : str_eq(path, e->path);
@@ -362,9 +376,10 @@ void gate_on_request(void *ctx, struct http_req *http)
     str method = str_eq(h->method, S("HEAD")) ? S("GET") : h->method;
     const struct endpoint *other = NULL;
     const struct key *key = NULL;
+    str model, path = plain_path(http_req_arena(http), h->path, &model);
     for (size_t i = 0; i < sizeof endpoints / sizeof endpoints[0]; i++) {
         const struct endpoint *e = &endpoints[i];
-        if (!endpoint_matches(e, h->path) || (e->who == FOR_OWNER && !http_req_via_unix(http)))
+        if (!endpoint_matches(e, path) || (e->who == FOR_OWNER && !http_req_via_unix(http)))
             continue;                   /* what is the owner's is not there over TCP */
         other = e;
         if (!str_eq(e->method, method))
@@ -375,7 +390,7 @@ void gate_on_request(void *ctx, struct http_req *http)
             return;
         }
         if (e->op == OP_NONE) {
-            e->serve(l, http, str_skip(h->path, e->path.n));
+            e->serve(l, http, str_skip(path, e->path.n));
             return;
         }
         if (l->stopping) {
@@ -385,10 +400,13 @@ void gate_on_request(void *ctx, struct http_req *http)
             return;
         }
         struct gate_req *r = gate_begin(l, http, e->dialect, e->op, key);
-        if (r)
+        if (r) {
+            r->path = path;
+            r->path_model = model;
             gate_step(r);
-        else
+        } else {
             endpoint_error(l, http, ERR_LIMIT, STR_NONE, STR_NONE);
+        }
         return;
     }
     if (other)
@@ -457,9 +475,9 @@ int gate_check_head(void *ctx, const struct http_head *h, bool via_unix, const c
     return 401;
 }
 
-void gate_on_reject(void *ctx, str path, int status, const char *what, struct arena *a, struct http_refusal *out)
+void gate_on_reject(void *ctx, const struct http_head *h, int status, const char *what, struct arena *a, struct http_refusal *out)
 {
     struct reply_id id = new_id(ctx);
     enum err e = status == 401 ? ERR_AUTH : status == 403 ? ERR_FORBIDDEN : status == 408 ? ERR_TIMEOUT : status == 413 ? ERR_LIMIT : status >= 500 ? ERR_UNSUPPORTED : ERR_SYNTAX;
-    *out = (struct http_refusal){ S("application/json"), with_id(a, &id, status == 401 ? S("WWW-Authenticate: Bearer\r\n") : STR_NONE), error_in(a, dialect_of(path, false), e, str_of(what), &id) };
+    *out = (struct http_refusal){ S("application/json"), with_id(a, &id, status == 401 ? S("WWW-Authenticate: Bearer\r\n") : STR_NONE), error_in(a, h ? dialect_of(h->path, http_count(h, S("anthropic-version")) > 0) : DIALECT_OPENAI, e, str_of(what), &id) };
 }

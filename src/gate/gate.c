@@ -38,7 +38,11 @@ static enum err gate_read(struct gate_req *r)
     if (r->dialect != DIALECT_OLLAMA && !str_ieq(str_slice(type.p, type.n < 16 ? type.n : 16), S("application/json")))
         return gate_fail(r, ERR_SYNTAX, S("the Content-Type must be application/json"));
     enum err e = gate_prompt(r);
-    return e == ERR_OK ? r->client->decode(r) : e;
+    if (e == ERR_OK)
+        e = r->client->decode(r);
+    if (e == ERR_OK && r->path_model.n)
+        r->call.model = r->path_model;
+    return e;
 }
 
 /* ---- CLASSIFY ---- */
@@ -46,7 +50,7 @@ static enum err gate_read(struct gate_req *r)
 /* What the rules of `auto` look at. A body that its own dialect can express and `chat` cannot is judged by what is left: path and size. */
 static enum err classify_look(struct gate_req *r, struct features *out)
 {
-    str path = http_req_head(r->http)->path;
+    str path = r->path;
     size_t bytes = r->asked.n;
     struct chat chat;
     struct wire_error ignored = { .err = ERR_OK };

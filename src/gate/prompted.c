@@ -100,7 +100,10 @@ static enum err of_task(struct gate_req *r, json root, str *reference)
 {
     const struct task *t = NULL;
     str model = STR_NONE;
-    (void)json_text(r->a, json_member(root, S("model")), &model);
+    if (r->path_model.n)
+        model = r->path_model;
+    else
+        (void)json_text(r->a, json_member(root, S("model")), &model);
     enum err e = gate_task_named(r, model, &t);
     if (e != ERR_OK)
         return e;

@@ -99,6 +99,7 @@ struct gate_req {
     enum err err;
     struct wire_error why;              /* text for the client; may be empty */
 
+    str path, path_model;               /* as OpenAI has it where it came in Azure's way, and the model that was in it; empty: none */
     str asked;                          /* the request's body, or what its prompt made of it */
     const struct prompt *prompt;        /* of the registry; NULL: none was named */
     str variables, rendered;            /* JSON: what it was filled with, and the messages that came of it */
@@ -231,6 +232,6 @@ void gate_end(struct gate_req *r);               /* gives everything back */
 void gate_on_request(void *ctx, struct http_req *http);
 void gate_answer_with(struct gate_loop *l, struct http_req *http, int status, str type, str fields, str body);     /* with the ids that every reply has */
 int gate_check_head(void *ctx, const struct http_head *h, bool via_unix, const char **what);
-void gate_on_reject(void *ctx, str path, int status, const char *what, struct arena *a, struct http_refusal *out);
+void gate_on_reject(void *ctx, const struct http_head *h, int status, const char *what, struct arena *a, struct http_refusal *out);
 
 #endif

@@ -52,6 +52,8 @@ struct client_side {
 };
 const struct client_side *client_side(enum dialect d);
 struct ollama_writer ollama_client_writer(const struct gate_req *r);
+struct policy;
+str ollama_name(const struct policy *p, str name);      /* a model as a client of Ollama's names it: without ":latest", unless that is its name */
 
 /* ---- upstream.c: the side of the upstream ---- */
 struct upstream_side {

@@ -10,8 +10,12 @@ static bool has_path(const struct gate_req *r) { return str_ends(r->decision.mod
 
 static bool is_plain(const struct gate_req *r) { return r->decision.model->provider->api == API_OPENAI; }
 
+/* OpenAI itself and Azure's service of it: their newer models refuse max_tokens. Others may know nothing else. */
+static bool is_openai(str url) { return str_starts(url, S("https://api.openai.com")) || str_find(url, S(".openai.azure.com")) < url.n; }
+
 static enum err openai_up_from_chat(struct gate_req *r, str id)
 {
+    r->speech->chat.newer_limit = is_plain(r) && is_openai(r->decision.model->provider->url);
     return openai_from_chat(r->a, &r->speech->chat, id, is_plain(r), &r->speech->body, &r->why);
 }
 
@@ -65,13 +69,24 @@ static str anthropic_up_target(const struct gate_req *r)
     return has_path(r) ? S("/messages") : S("/v1/messages");
 }
 
+/* A list may come in several fields. */
+static str betas(struct gate_req *r)
+{
+    const struct http_head *h = http_req_head(r->http);
+    str all = STR_NONE;
+    for (size_t i = 0; i < h->n_fields; i++)
+        if (str_ieq(h->fields[i].name, S("anthropic-beta")))
+            all = all.n ? arena_printf(r->a, "%.*s, %.*s", STR_ARG(all), STR_ARG(h->fields[i].value)) : h->fields[i].value;
+    return all;
+}
+
 /* The version and the betas are the client's own where it speaks this dialect. */
 static str anthropic_up_fields(struct gate_req *r)
 {
     str key = r->decision.model->provider->key, version = STR_NONE, beta = STR_NONE;
     if (r->dialect == DIALECT_ANTHROPIC) {
         version = http_get(http_req_head(r->http), S("anthropic-version"));
-        beta = http_get(http_req_head(r->http), S("anthropic-beta"));
+        beta = betas(r);
     }
     if (!version.n)
         version = S("2023-06-01");

@@ -80,6 +80,6 @@ void req_end(struct http_req *r);                           /* gives it back, un
 void conn_send(struct http_conn *c, struct iovec *iov, int n);
 void conn_flush(struct http_conn *c);                       /* the socket takes bytes again */
 static inline size_t conn_pending(const struct http_conn *c) { return c->out.n - c->out_at; }
-void conn_reject(struct http_conn *c, str path, int status, const char *what);
+void conn_reject(struct http_conn *c, const struct http_head *h, int status, const char *what);
 
 #endif

@@ -259,7 +259,7 @@ size_t http_reply_pending(const struct http_req *r) { return r->conn ? conn_pend
 
 /* An error of framing: answered, then the connection ends. What the client still sends is read for a moment, since closing
  * over unread bytes would reset the connection and could take the answer with it (RFC 9112 9.6). */
-void conn_reject(struct http_conn *c, str path, int status, const char *what)
+void conn_reject(struct http_conn *c, const struct http_head *h, int status, const char *what)
 {
     struct http_server *s = c->server;
     struct arena a;
@@ -267,7 +267,7 @@ void conn_reject(struct http_conn *c, str path, int status, const char *what)
     struct http_refusal out = { STR_NONE, STR_NONE, STR_NONE };
     arena_init(&a, 1 << 16);
     if (s->h.on_reject)
-        s->h.on_reject(s->h.ctx, path, status, what, &a, &out);
+        s->h.on_reject(s->h.ctx, h, status, what, &a, &out);
     int n = head_line(line, sizeof line, status, out.content_type, true);
     int m = snprintf(length, sizeof length, "Content-Length: %zu\r\n\r\n", out.body.n);
     c->state = CONN_LINGER;

@@ -133,9 +133,9 @@ void conn_deadline(struct http_conn *c, int64_t in_ms)
 static void conn_late(struct http_conn *c)
 {
     if (c->state == CONN_HEAD && c->in.n > c->in_at)
-        conn_reject(c, STR_NONE, 408, "the head of the request did not arrive in time");
+        conn_reject(c, NULL, 408, "the head of the request did not arrive in time");
     else if (c->state == CONN_BODY)
-        conn_reject(c, c->req->head.path, 408, "the body of the request did not arrive in time");
+        conn_reject(c, &c->req->head, 408, "the body of the request did not arrive in time");
     else
         conn_close(c);                  /* idle, or a client that takes nothing */
 }
@@ -223,7 +223,7 @@ static bool conn_take_head(struct http_conn *c, str in, struct http_head *h)
     int status;
     const char *what = head_refused(c, h, &status);
     if (what) {
-        conn_reject(c, h->path, status, what);
+        conn_reject(c, h, status, what);
         return false;
     }
     struct http_req *r = req_new(c);
@@ -232,7 +232,7 @@ static bool conn_take_head(struct http_conn *c, str in, struct http_head *h)
     if (!copy) {
         if (r)
             req_end(r);
-        conn_reject(c, h->path, 503, "no memory for this request");
+        conn_reject(c, h, 503, "no memory for this request");
         return false;
     }
     memcpy(copy, in.p, whole);
@@ -292,7 +292,7 @@ static void conn_body_step(struct http_conn *c, str in, size_t *used)
     if (e != ERR_OK) {
         bool large = e == ERR_LIMIT || e == ERR_MEMORY;
         c->req = NULL;
-        conn_reject(c, r->head.path, large ? 413 : 400, large ? "the body is larger than the configured limit" : "the chunked coding is not valid");
+        conn_reject(c, &r->head, large ? 413 : 400, large ? "the body is larger than the configured limit" : "the chunked coding is not valid");
         req_end(r);
         return;
     }
@@ -317,7 +317,7 @@ static void conn_head_step(struct http_conn *c, str in, size_t *used)
     c->head_begun = false;
     c->asked = true;
     if (e != ERR_OK) {
-        conn_reject(c, STR_NONE, why.status, why.what);
+        conn_reject(c, NULL, why.status, why.what);
         return;
     }
     if (!conn_take_head(c, in, &h))

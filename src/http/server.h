@@ -35,8 +35,8 @@ struct http_refusal { str content_type, fields, body; };     /* fields as in htt
 struct http_handler {
     void *ctx;
     void (*on_request)(void *ctx, struct http_req *r);
-    /* The reply to a request that could not be read: writes the body in the dialect of the path it could make out. */
-    void (*on_reject)(void *ctx, str path, int status, const char *what, struct arena *a, struct http_refusal *out);
+    /* The reply to a request that could not be read: writes the body in the dialect that its head speaks of; `h` NULL: that could not be read either. */
+    void (*on_reject)(void *ctx, const struct http_head *h, int status, const char *what, struct arena *a, struct http_refusal *out);
     void (*on_gone)(void *ctx, struct http_req *r);      /* the client left before the reply ended */
     void (*on_drain)(void *ctx, struct http_req *r);     /* after ERR_AGAIN: there is room again */
     /* Host and Origin checks and the like, before the body is read: a status other than 0 refuses. */

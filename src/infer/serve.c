@@ -41,9 +41,9 @@ void serve_answer_error(struct http_req *r, enum err e, str message, str param)
     serve_answer(r, err_http(e), openai_error_body(http_req_arena(r), e, message, param));
 }
 
-static void serve_on_reject(void *ctx, str path, int status, const char *what, struct arena *a, struct http_refusal *out)
+static void serve_on_reject(void *ctx, const struct http_head *h, int status, const char *what, struct arena *a, struct http_refusal *out)
 {
-    (void)ctx, (void)path;
+    (void)ctx, (void)h;
     enum err e = status == 413 ? ERR_LIMIT : status == 408 ? ERR_TIMEOUT : status == 403 ? ERR_FORBIDDEN : status >= 500 ? ERR_INTERNAL : ERR_SYNTAX;
     out->content_type = S("application/json");
     out->body = openai_error_body(a, e, str_of(what), STR_NONE);

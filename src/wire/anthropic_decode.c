@@ -401,6 +401,8 @@ enum err anthropic_to_chat(struct arena *a, const struct call *c, struct chat *o
     out->stream = c->stream;
     out->include_usage = true;
     out->user = codec_text(a, json_member(json_member(c->root, S("metadata")), S("user_id")));
+    if (json_count(json_member(c->root, S("mcp_servers"))))     /* tools that another provider cannot reach: a different answer without them */
+        return codec_bad(a, why, ERR_UNSUPPORTED, "mcp_servers", "this model cannot use them");
     enum err e = to_turns(a, c, out, why);
     if (!e)
         e = to_tools(a, c, out, why);

@@ -68,6 +68,7 @@ struct chat {
     str user;                           /* the end user's name for abuse control; empty: none */
     json metadata;
     bool stream, include_usage;
+    bool newer_limit;                   /* max_tokens goes as max_completion_tokens */
     bool early_count;                   /* our engine shall say with its first event how long the prompt is */
     bool has_image;
     str dropped[CHAT_MAX_DROPPED];

@@ -263,7 +263,7 @@ static void put_params(struct json_out *o, struct chat *c, bool plain)
     put_f64(o, S("top_p"), p->top_p);
     put_f64(o, S("frequency_penalty"), p->frequency_penalty);
     put_f64(o, S("presence_penalty"), p->presence_penalty);
-    put_i64(o, S("max_tokens"), p->max_tokens);
+    put_i64(o, c->newer_limit ? S("max_completion_tokens") : S("max_tokens"), p->max_tokens);
     put_i64(o, S("seed"), p->seed);
     put_i64(o, S("n"), p->n);
     if (plain && p->top_k != PARAM_UNSET)

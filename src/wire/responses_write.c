@@ -69,15 +69,19 @@ static void put_part(struct json_out *o, enum block_kind kind, str text)
     json_close(o, '}');
 }
 
-/* `done`: with all its text; else as it begins. */
-static void put_item(struct json_out *o, const struct responses_writer *w, const struct answer_block *k, size_t index, bool done)
+enum item { ITEM_BEGUN, ITEM_DONE, ITEM_CUT };
+
+/* ITEM_BEGUN: without its text, which follows. */
+static void put_item(struct json_out *o, const struct responses_writer *w, const struct answer_block *k, size_t index, enum item state)
 {
+    static const str states[] = { S("in_progress"), S("completed"), S("incomplete") };
+    bool done = state != ITEM_BEGUN;
     str text = done ? buf_str(&k->text) : S("");
     json_open(o, '{');
     json_put_key(o, S("id"));
     put_item_id(o, w, k->kind, index);
     put_pair(o, S("type"), k->kind == BLOCK_TOOL ? S("function_call") : k->kind == BLOCK_THINKING ? S("reasoning") : S("message"));
-    put_pair(o, S("status"), done ? S("completed") : S("in_progress"));
+    put_pair(o, S("status"), states[state]);
     if (k->kind == BLOCK_TOOL) {
         put_pair(o, S("call_id"), k->id);
         put_pair(o, S("name"), k->name);
@@ -170,7 +174,7 @@ static void put_response(struct json_out *o, const struct responses_writer *w, c
     json_put_key(o, S("output"));
     json_open(o, '[');
     for (size_t i = 0; i < c->n; i++)
-        put_item(o, w, &c->blocks[i], i, true);
+        put_item(o, w, &c->blocks[i], i, i + 1 == c->n && (!ended || why.n) ? ITEM_CUT : ITEM_DONE);
     json_close(o, ']');
     put_asked(o, w->call, S("instructions"), S("null"));
     put_asked(o, w->call, S("max_output_tokens"), S("null"));
@@ -240,7 +244,7 @@ static enum err write_item(struct responses_writer *w, struct buf *b, str type, 
     json_put_key(&o, S("output_index"));
     json_put_i64(&o, (int64_t)index);
     json_put_key(&o, S("item"));
-    put_item(&o, w, k, index, done);
+    put_item(&o, w, k, index, !done ? ITEM_BEGUN : incomplete(first_choice(&w->answer)->finish).n ? ITEM_CUT : ITEM_DONE);
     return event_close(&o);
 }
 

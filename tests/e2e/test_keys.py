@@ -155,6 +155,21 @@ class Keys(unittest.TestCase):
         self.assertIn("there is no task nope", self.w.hearth("key", "add", "x", "--tasks", "nope").stderr)
         self.assertNotIn("x", json.loads(self.w.hearth("key", "list", "--json").stdout))
 
+    def test_every_dialect_says_no_in_its_own_words(self):
+        key = self.key("poor", "--per-day", "0.00001")       # an amount that is printed with an exponent would not be read again
+        self.w.start()
+        for path, body, words in (("/v1/chat/completions", {"messages": ASK}, ("insufficient_quota", "invalid_api_key")), ("/v1/responses", {"input": "plain"}, ("insufficient_quota", "invalid_api_key")),
+                                  ("/v1/messages", {"messages": ASK, "max_tokens": 9}, ("rate_limit_error", "authentication_error")), ("/api/chat", {"messages": ASK}, ("has spent its budget", "no valid key"))):
+            for k, status, word in ((key, 429, words[0]), ("hk-none", 401, words[1])):
+                c = http.client.HTTPConnection("127.0.0.1", self.w.port, timeout=30)
+                c.request("POST", path, json.dumps({"model": "gpt", **body}), {"Content-Type": "application/json", "api-key": k})
+                r = c.getresponse()
+                self.assertEqual((r.status, word in r.read().decode()), (status, True), (path, k))
+                self.assertEqual((r.headers["x-should-retry"], r.headers["www-authenticate"]), ("false", None) if status == 429 else (None, "Bearer"))
+        with self.assertRaises(anthropic.AuthenticationError) as e:
+            anthropic.Anthropic(base_url=f"http://127.0.0.1:{self.w.port}", api_key="hk-none", max_retries=0).models.list()
+        self.assertEqual(e.exception.body["error"]["type"], "authentication_error")
+
     def test_metrics_are_for_admins_and_health_for_all(self):
         plain, admin = self.key("plain"), self.key("admin", "--admin")
         self.w.start()

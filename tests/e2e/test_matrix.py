@@ -1,7 +1,7 @@
 """Every client API with every provider API, driven by the official SDKs: what a cell cannot do is a clear refusal, never a loss in silence.
 
 The upstreams follow the providers' public references (fakes.py); `tiny` is the real engine with the starter model."""
-import base64, json, os, time, unittest
+import base64, http.client, json, os, time, unittest
 
 import anthropic, ollama, openai, pydantic
 from openai.types.responses import ResponseStreamEvent
@@ -276,6 +276,10 @@ class Matrix(unittest.TestCase):
             for model in ("claude", "lama"):
                 self.assertIn(field, self.refused(o, 400, model, "plain", **{field: value}))
         self.assertIn("tool_choice", self.refused(o, 400, "lama", "plain", tools=True, tool_choice="required"))
+        message = self.refused(a, 400, "gpt", "x", tools=False, extra_body={"tools": [{"type": "web_search_20250305", "name": "web_search"}]})
+        self.assertIn("tools.0: this model", message)
+        self.assertNotIn("tools.0: tools.0", message)
+        self.assertIn("mcp_servers", self.refused(a, 400, "gpt", "x", extra_body={"mcp_servers": [{"type": "url", "url": "https://x.example", "name": "y"}]}))
         self.assertIn("document", self.refused(a, 400, "gpt", "x", history=[{"role": "user", "content": [{"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "x"}}]}]))
         raw = o.sdk.chat.completions.with_raw_response.create(model="claude", messages=[{"role": "user", "content": "plain"}], seed=7, extra_body={"future_field": 1})
         self.assertEqual(raw.headers["x-hearth-dropped"], "future_field, seed")
@@ -292,6 +296,8 @@ class Matrix(unittest.TestCase):
     def test_an_answer_that_is_cut_short_says_so(self):
         events = list(self.clients[3].sdk.responses.create(model="tiny", input="Count to one hundred.", max_output_tokens=4, stream=True))
         self.assertEqual((events[-1].type, events[-1].response.incomplete_details.reason), ("response.incomplete", "max_output_tokens"))
+        self.assertEqual((events[-1].response.output[-1].status, [e.item.status for e in events if e.type == "response.output_item.done"]), ("incomplete", ["incomplete"]))
+        self.assertEqual([o.status for o in self.clients[3].sdk.responses.create(model="tiny", input="Count to one hundred.", max_output_tokens=4).output], ["incomplete"])
         with self.clients[1].sdk.messages.stream(model="tiny", max_tokens=4, messages=[{"role": "user", "content": "Count to one hundred."}]) as s:
             self.assertEqual(s.get_final_message().stop_reason, "max_tokens")
 
@@ -299,6 +305,37 @@ class Matrix(unittest.TestCase):
         self.clients[1].sdk.messages.create(model="claude", max_tokens=9, messages=[{"role": "user", "content": "plain"}], extra_body={"future_field": {"a": [1.50, 1e3]}, "hearth_note": 1})
         self.assertEqual(self.up.last(), {"max_tokens": 9, "messages": [{"role": "user", "content": "plain"}], "model": "claude-x", "future_field": {"a": [1.5, 1000.0]}})
         self.assertEqual(self.clients[1].sdk.messages.count_tokens(model="claude", messages=[{"role": "user", "content": "plain"}]).input_tokens, 42)
+
+    def test_azure(self):
+        for kw in ({"azure_endpoint": f"http://127.0.0.1:{self.w.port}"}, {"azure_endpoint": f"http://127.0.0.1:{self.w.port}", "azure_deployment": "claude"}):
+            sdk = openai.AzureOpenAI(api_key="none", api_version="2024-10-21", max_retries=0, **kw)
+            want = kw.get("azure_deployment", "gpt")
+            for stream in (False, True):
+                r = sdk.chat.completions.with_raw_response.create(model="gpt", messages=[{"role": "user", "content": "plain"}], stream=stream)
+                self.assertEqual(r.headers["x-hearth-model"], want, "the deployment in the path is the model")
+                said = r.parse()
+                self.assertEqual("".join(c.choices[0].delta.content or "" for c in said if c.choices) if stream else said.choices[0].message.content, TEXT)
+        self.assertIn("gpt", {m.id for m in openai.AzureOpenAI(api_key="none", api_version="2024-10-21", azure_endpoint=f"http://127.0.0.1:{self.w.port}").models.list()})
+        self.assertEqual(openai.OpenAI(base_url=f"http://127.0.0.1:{self.w.port}/openai/v1", api_key="none").responses.create(model="gpt", input="plain").output_text, TEXT)
+        with self.assertRaises(openai.NotFoundError):
+            openai.AzureOpenAI(api_key="none", api_version="2024-10-21", azure_endpoint=f"http://127.0.0.1:{self.w.port}", azure_deployment="no/body").chat.completions.create(model="gpt", messages=[])
+
+    def test_betas_in_several_fields_all_arrive(self):
+        c = http.client.HTTPConnection("127.0.0.1", self.w.port, timeout=30)
+        body = json.dumps({"model": "claude", "max_tokens": 9, "messages": [{"role": "user", "content": "plain"}]})
+        c.putrequest("POST", "/v1/messages?beta=true")
+        for k, v in (("Content-Type", "application/json"), ("anthropic-beta", "one-1, two-2"), ("Anthropic-Beta", "three-3"), ("Content-Length", str(len(body)))):
+            c.putheader(k, v)
+        c.endheaders(body.encode())
+        self.assertEqual(c.getresponse().status, 200)
+        self.assertEqual({k.lower(): v for k, v in self.up.seen[-1][1].items()}["anthropic-beta"], "one-1, two-2, three-3")
+
+    def test_a_name_with_ollamas_tag(self):
+        sdk = self.clients[2].sdk
+        self.assertEqual(sdk.chat(model="gpt:latest", messages=[{"role": "user", "content": "plain"}]).message.content, TEXT)
+        self.assertEqual(sdk.show("tiny:latest").modelinfo["general.context_length"], 2048)
+        self.refused(self.clients[2], 404, "gpt:7b", "plain")
+        self.refused(self.clients[0], 404, "gpt:latest", "plain")
 
     def test_tool_choice_and_names_cross(self):
         o, a = self.clients[0], self.clients[1]

@@ -40,12 +40,12 @@ static void on_request(void *ctx, struct http_req *r)
     assert_int_equal(http_reply(r, 200, S("text/plain"), S("X: y\r\n"), text), ERR_OK);
 }
 
-static void on_reject(void *ctx, str path, int status, const char *what, struct arena *a, struct http_refusal *out)
+static void on_reject(void *ctx, const struct http_head *h, int status, const char *what, struct arena *a, struct http_refusal *out)
 {
     (void)ctx;
     out->content_type = S("text/plain");
     out->fields = S("X: z\r\n");
-    out->body = arena_printf(a, "%d %s %.*s", status, what, STR_ARG(path));
+    out->body = arena_printf(a, "%d %s %.*s", status, what, h ? (int)h->path.n : 0, h ? h->path.p : "");
 }
 
 static void on_gone(void *ctx, struct http_req *r)

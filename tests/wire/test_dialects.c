@@ -252,11 +252,31 @@ static void nothing_to_answer_loads_a_model_or_unloads_it(void **state)
     }
 }
 
+static void openai_itself_is_told_the_limit_in_its_newer_way(void **state)
+{
+    (void)state;
+    for (int newer = 0; newer < 2; newer++) {
+        struct arena a;
+        struct chat c;
+        struct buf b = { .max = 1 << 16 };
+        struct wire_error why;
+        arena_init(&a, 1 << 20);
+        chat_init(&c);
+        c.params.max_tokens = 5;
+        c.newer_limit = newer;
+        assert_int_equal(openai_from_chat(&a, &c, S("m"), true, &b, &why), ERR_OK);
+        assert_true(str_find(buf_str(&b), newer ? S("\"max_completion_tokens\":5") : S("\"max_tokens\":5")) < b.n);
+        buf_free(&b);
+        arena_free(&a);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_cut_gives_the_same), cmocka_unit_test(a_circle_through_all_loses_nothing), cmocka_unit_test(interleaved_tool_calls_are_no_silent_mess),
         cmocka_unit_test(lines_have_a_limit),       cmocka_unit_test(data_urls),
+        cmocka_unit_test(openai_itself_is_told_the_limit_in_its_newer_way),
         cmocka_unit_test(nothing_to_answer_loads_a_model_or_unloads_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
