@@ -32,6 +32,11 @@ static enum err gate_read(struct gate_req *r)
         r->places = 2;
     }
     const struct http_head *h = http_req_head(r->http);
+    uint64_t retry;
+    if (str_u64(http_get(h, S("x-stainless-retry-count")), &retry) && retry > 0) {
+        r->client_retry = (int64_t)retry;
+        (void)retried_find(r->loop->gate->retried, r->client_text, http_req_body(r->http), r->begin_us, r->repeats);
+    }
     str type = http_get(h, S("content-type"));
     /* A page of a foreign site can post text/plain without asking; JSON it cannot. Ollama's clients say nothing of the kind,
      * and pages are turned away by their Origin (endpoints.c). */

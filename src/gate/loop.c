@@ -408,6 +408,15 @@ static enum err loop_open(struct gate_loop *l, struct gate *g, int index, struct
     return loop_serve(l, g->opt.unix_fd, true, &l->servers[1]);
 }
 
+static void gate_free(struct gate *g)
+{
+    if (g->seats)
+        seat_registry_free(g->seats);
+    retried_free(g->retried);
+    free(g->loops);
+    free(g);
+}
+
 enum err gate_start(const struct gate_options *o, struct gate_config *c, struct gate **out)
 {
     assert(o->threads > 0);
@@ -419,16 +428,11 @@ enum err gate_start(const struct gate_options *o, struct gate_config *c, struct 
     }
     g->opt = *o;
     g->loops = loops;
-    if (!(g->seats = seat_registry_new())) {
-        free(loops);
-        free(g);
-        return ERR_MEMORY;
-    }
-    enum err started = manager_start(g);
+    g->seats = seat_registry_new();
+    g->retried = retried_new();
+    enum err started = g->seats && g->retried ? manager_start(g) : ERR_MEMORY;
     if (started != ERR_OK) {
-        seat_registry_free(g->seats);
-        free(loops);
-        free(g);
+        gate_free(g);
         return started;
     }
     for (int i = 0; i < o->threads; i++)
@@ -513,7 +517,5 @@ void gate_stop(struct gate *g)
         loop_free(&g->loops[i]);
     }
     manager_stop(g);
-    seat_registry_free(g->seats);
-    free(g->loops);
-    free(g);
+    gate_free(g);
 }

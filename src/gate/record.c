@@ -20,7 +20,6 @@ static void record_request(struct gate_req *r, struct ledger_row *row)
 {
     const struct http_head *h = http_req_head(r->http);
     const struct params *p = &r->call.params;
-    uint64_t retry;
     row->at_us = clock_wall_us(&r->loop->gate->opt.clock);
     row->call_id = str_slice(r->id, UUID_TEXT - 1);
     row->attempt = record_attempt(r, row->kind);
@@ -35,9 +34,9 @@ static void record_request(struct gate_req *r, struct ledger_row *row)
     row->conversation = http_get(h, S("x-hearth-conversation"));
     row->parent_call = http_get(h, S("x-hearth-parent"));
     if (!row->parent_call.n || row->parent_call.n > 64)
-        row->parent_call = STR_NONE;
-    if (str_u64(http_get(h, S("x-stainless-retry-count")), &retry))
-        row->client_retry = (int64_t)retry;
+        row->parent_call = *r->repeats ? str_of(r->repeats) : STR_NONE;
+    if (r->client_retry)
+        row->client_retry = r->client_retry;
     if (!row->trace.n)
         row->trace = STR_NONE;
     if (!row->conversation.n)
@@ -375,6 +374,8 @@ enum err gate_record(struct gate_req *r)
         r->http_status = r->err == ERR_OK ? 200 : r->http_status;
         record_error_body(r);
         record_metrics(r);
+        if (r->err != ERR_OK && r->dialect != DIALECT_OLLAMA)   /* whose clients do not repeat by themselves */
+            retried_note(r->loop->gate->retried, r->client_text, http_req_body(r->http), r->id, clock_mono_us(&r->loop->gate->opt.clock));
         if (r->places > 0)
             record_submit_end(r);
     }

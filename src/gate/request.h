@@ -9,6 +9,7 @@
 #include "core/rand.h"
 #include "gate/gate.h"
 #include "gate/metrics.h"
+#include "gate/retried.h"
 #include "gate/speak.h"
 #include "gate/seat.h"
 #include "route/route.h"
@@ -66,6 +67,7 @@ struct gate {
     int n_loops;
     struct seat_registry *seats;
     struct manager *manager;
+    struct retried *retried;
 };
 
 enum stage { STAGE_READ, STAGE_CLASSIFY, STAGE_GUARD, STAGE_ROUTE, STAGE_CALL, STAGE_STREAM, STAGE_RECORD, STAGE_DONE };
@@ -161,6 +163,8 @@ struct gate_req {
     int http_status;
     str body;                           /* the error body that the client gets */
     str client_text;                    /* peer and user agent */
+    int64_t client_retry;               /* the client says that it asks again, for this time; 0: no */
+    char repeats[UUID_TEXT];            /* the call that it repeats, as far as that is remembered; empty: not known */
 
     int64_t begin_us, asked_us, queue_us, sent_us, first_us, wall_us;   /* asked: an engine for room; queue: how long that took */
 };

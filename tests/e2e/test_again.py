@@ -96,6 +96,17 @@ class Again(unittest.TestCase):
     def counts(self):
         return {n: len(s.seen) for n, s in self.ups.items() if s.seen}
 
+    def test_a_client_that_asks_again_is_known(self):
+        sdk = openai.OpenAI(base_url=f"http://127.0.0.1:{self.w.port}/v1", api_key="none", max_retries=2, timeout=60)
+        self.ups["broken"].script[:] = [(500, {}), (503, {}), "ok"]
+        self.assertEqual(sdk.chat.completions.create(model="once", messages=[{"role": "user", "content": "again and again"}]).choices[0].message.content, "hello")
+        rows = [r for r in self.w.rows("-n", "3")][::-1]
+        self.assertEqual([(r["outcome"], r.get("client_retry")) for r in rows], [("error", None), ("error", 1), ("ok", 2)])
+        self.assertEqual([r.get("parent_call") for r in rows], [None, rows[0]["call_id"], rows[1]["call_id"]])
+        shown = self.w.hearth("show", rows[2]["call_id"]).stdout
+        self.assertRegex(shown, rf"belongs to +{rows[1]['call_id']}")
+        self.assertRegex(shown, "asked again +the client's retry number 2")
+
     def test_a_passing_failure_is_tried_again(self):
         self.ups["a"].script[:] = [(503, {}), "half"]
         raw = self.ask("alone")
