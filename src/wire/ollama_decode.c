@@ -57,9 +57,11 @@ static bool is_zero(json keep_alive)
     return zero;
 }
 
-/* There is nothing to answer: the client wants the model in memory, or out of it. */
-static enum err read_load(struct call *c)
+/* There is nothing to answer: the client wants the model in memory, or out of it. Which one it has to say. */
+static enum err read_load(struct arena *a, struct call *c, const char *missing, struct wire_error *why)
 {
+    if (!c->model.n)
+        return codec_bad(a, why, ERR_SYNTAX, missing, "is empty, and no model is named that could be loaded");
     c->op = is_zero(json_member(c->root, S("keep_alive"))) ? OP_UNLOAD : OP_LOAD;
     c->stream = false;
     return ERR_OK;
@@ -95,7 +97,7 @@ static enum err read_messages(struct arena *a, struct call *c, struct wire_error
     json list = json_member(c->root, S("messages"));
     size_t n = json_count(list), i = 0;
     if (codec_absent(list) || (json_type(list) == JSON_ARRAY && !n))
-        return read_load(c);
+        return read_load(a, c, "messages", why);
     if (json_type(list) != JSON_ARRAY)
         return codec_bad(a, why, ERR_SYNTAX, "messages", "must be a list of messages");
     if (n > MESSAGES_MAX)
@@ -121,7 +123,7 @@ static enum err read_prompt(struct arena *a, struct call *c, struct wire_error *
         c->op = OP_COMPLETION;
     if (!e && !codec_absent(prompt) && (e = json_text(a, prompt, &c->prompt)) == ERR_SYNTAX)
         return codec_bad(a, why, e, "prompt", "must be a string");
-    return e || c->prompt.n ? e : read_load(c);
+    return e || c->prompt.n ? e : read_load(a, c, "prompt", why);
 }
 
 enum err ollama_decode(struct arena *a, enum op op, bool generate, str body, struct call *out, struct wire_error *why)

@@ -233,6 +233,8 @@ static void nothing_to_answer_loads_a_model_or_unloads_it(void **state)
         { S("{\"model\":\"m\",\"prompt\":\" \",\"keep_alive\":0}"), true, OP_CHAT, ERR_OK },
         { S("{\"model\":\"m\",\"keep_alive\":0,\"keep_alive\":5}"), true, OP_CHAT, ERR_SYNTAX },
         { S("{\"model\":\"m\",\"messages\":{}}"), false, OP_CHAT, ERR_SYNTAX },
+        { S("{\"messages\":[]}"), false, OP_CHAT, ERR_SYNTAX },
+        { S("{\"model\":\"\",\"prompt\":\"\",\"keep_alive\":0}"), true, OP_CHAT, ERR_SYNTAX },
         { S("{\"model\":\"m\",\"prompt\":5}"), true, OP_CHAT, ERR_SYNTAX },
     };
     (void)state;
