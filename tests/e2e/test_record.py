@@ -16,7 +16,9 @@ class Record(unittest.TestCase):
         cls.up = Fake()
         at = f"http://127.0.0.1:{cls.up.port}"
         cls.w = World({"providers": f"  ant: {{ api: anthropic, url: {at}, key: '${{HEARTH_TEST_KEY}}', zone: machine }}\n  oai: {{ api: openai, url: {at}/v1, zone: machine }}",
-                       "models": "  claude: { provider: ant, id: claude-x, retries: 0 }\n  gpt: { provider: oai, id: gpt-x, retries: 0 }", "tasks": "  mine: { model: tiny, data: private }\n  local: { model: tiny }"}).start()
+                       "models": "  claude: { provider: ant, id: claude-x, retries: 0 }\n  gpt: { provider: oai, id: gpt-x, retries: 0 }", "tasks": "  mine: { model: tiny, data: private }\n  local: { model: tiny }"})
+        cls.w.config.write_text(cls.w.config.read_text() + "watch: false\n")       # a test changes the file, for the commands alone
+        cls.w.start()
         at = f"http://127.0.0.1:{cls.w.port}"
         cls.sdk = openai.OpenAI(base_url=at + "/v1", api_key="none", max_retries=0, timeout=60)
         cls.ant = anthropic.Anthropic(base_url=at, api_key="none", max_retries=0)
