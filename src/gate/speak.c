@@ -99,7 +99,7 @@ static enum err speak_loaded(struct gate_req *r)
 {
     const struct ollama_writer w = ollama_client_writer(r);
     r->reply.finish_reason = S("load");
-    return ollama_write_loaded(&r->taken, &w);
+    return ollama_write_loaded(&r->taken, &w, r->reply.finish_reason);
 }
 
 enum err speak_reply(struct gate_req *r)

@@ -51,6 +51,7 @@ struct ledger {
     struct ledger_stats own;
     int64_t seq;
     int64_t retention_ms, retain_from;  /* when to look again for what is too old; the id that was looked at last, 0: from the front */
+    int64_t swept_id;                   /* the same of the walk over everything */
     bool retaining;                     /* there is more of it */
     int64_t page_size, wal_bytes;
     struct digest head;

@@ -345,27 +345,30 @@ static void *checkpoint_main(void *arg)
     return NULL;
 }
 
-/* The oldest bodies lie in front, by their ids, so a pass that finds nothing reads one. Those with a time that is still to come (the clock was
- * wrong) are left and passed over. */
-static enum err find_old(struct ledger *l, int64_t now_us, int64_t *last, int64_t *old)
+static bool is_old(const struct ledger *l, int64_t at_us, int64_t now_us) { return at_us < now_us - l->o.retain_ms * 1000; }
+
+/* Walks over bodies after *from, in the order in which they came. *last: the one looked at last; *old: how many of them are. ERR_AGAIN: there are more.
+ * `front`: ends with the first that is fresh, as all behind it should be; times that are still to come (the clock was wrong) are passed over. */
+static enum err find_old(struct ledger *l, int64_t from, bool front, int64_t now_us, int64_t *last, int64_t *old)
 {
     sqlite3_stmt *q = NULL;
     enum err e = ERR_STORE;
     int64_t bytes = 0, n = 0;
     int rc = SQLITE_ROW;
-    *last = l->retain_from;
+    *last = from;
     *old = 0;
-    if (sqlite3_prepare_v2(l->db, "SELECT id, at_us, length(data) FROM body WHERE id > ?1 ORDER BY id", -1, &q, NULL) != SQLITE_OK || sqlite3_bind_int64(q, 1, l->retain_from) != SQLITE_OK)
+    if (sqlite3_prepare_v2(l->db, "SELECT id, at_us, length(data) FROM body WHERE id > ?1 ORDER BY id", -1, &q, NULL) != SQLITE_OK || sqlite3_bind_int64(q, 1, from) != SQLITE_OK)
         goto done;
     while (n < ERASE_BODIES && bytes < ERASE_BYTES && (rc = sqlite3_step(q)) == SQLITE_ROW) {
         int64_t at = sqlite3_column_int64(q, 1);
-        if (at <= now_us && at >= now_us - l->o.retain_ms * 1000) {
-            rc = SQLITE_DONE;           /* fresh, as everything behind it */
+        bool is = is_old(l, at, now_us);
+        if (front && !is && at <= now_us) {
+            rc = SQLITE_DONE;
             break;
         }
         *last = sqlite3_column_int64(q, 0);
-        *old += at <= now_us;
-        bytes += at <= now_us ? sqlite3_column_int64(q, 2) : 0;
+        *old += is;
+        bytes += is ? sqlite3_column_int64(q, 2) : 0;
         n++;
     }
     if (rc == SQLITE_ROW || rc == SQLITE_DONE)
@@ -375,20 +378,31 @@ done:
     return e;
 }
 
-/* ERR_AGAIN: there is more of it. */
-static enum err erase_old(struct ledger *l)
+/* Erases what is old of the next few after *from, and moves it; 0: from the front again. */
+static enum err erase_some(struct ledger *l, int64_t *from, bool front, int64_t *old)
 {
     char sql[160];
-    int64_t last, old, now_us = clock_wall_us(&l->o.clock);
-    enum err e = find_old(l, now_us, &last, &old);
+    int64_t last, now_us = clock_wall_us(&l->o.clock);
+    enum err e = find_old(l, *from, front, now_us, &last, old);
     if (e == ERR_STORE)
         return e;
-    snprintf(sql, sizeof sql, "DELETE FROM body WHERE id > %lld AND id <= %lld AND at_us < %lld", (long long)l->retain_from, (long long)last,
-             (long long)(now_us - l->o.retain_ms * 1000));
-    if (old && store_exec(l->db, sql) != ERR_OK)
+    snprintf(sql, sizeof sql, "DELETE FROM body WHERE id > %lld AND id <= %lld AND at_us < %lld", (long long)*from, (long long)last, (long long)(now_us - l->o.retain_ms * 1000));
+    if (*old && store_exec(l->db, sql) != ERR_OK)
         return ERR_STORE;
-    l->retain_from = e == ERR_AGAIN ? last : 0;
+    *from = e == ERR_AGAIN ? last : 0;
     return e;
+}
+
+/* The oldest bodies lie in front, so a look that finds nothing reads one. Where the clock has jumped some lie elsewhere: for those the whole table is gone
+ * through, a little each time. ERR_AGAIN: there is more of it now. */
+static enum err erase_old(struct ledger *l)
+{
+    int64_t old;
+    enum err e = erase_some(l, &l->retain_from, true, &old);
+    if (e != ERR_OK)
+        return e;
+    e = erase_some(l, &l->swept_id, false, &old);
+    return e == ERR_AGAIN && !old ? ERR_OK : e;
 }
 
 /* Pages that nothing needs go back to the file system, also those that were erased by name. ERR_AGAIN: there are more. */

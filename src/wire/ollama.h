@@ -47,7 +47,7 @@ struct ollama_writer {
 };
 void ollama_writer_free(struct ollama_writer *w);       /* may be called on a zeroed one */
 enum err ollama_write_delta(struct ollama_writer *w, struct arena *a, struct buf *b, const struct reply *r, const struct delta *d);     /* the done line with DELTA_END */
-enum err ollama_write_loaded(struct buf *b, const struct ollama_writer *w);      /* to OP_LOAD */
+enum err ollama_write_loaded(struct buf *b, const struct ollama_writer *w, str reason);      /* to OP_LOAD ("load") and OP_UNLOAD ("unload") */
 enum err ollama_write_reply(struct arena *a, struct buf *b, const struct ollama_writer *w, const struct reply *r, const struct answer *answer);
 
 str ollama_error_body(struct arena *a, enum err e, str message);                 /* {"error":"text"} */

@@ -189,14 +189,14 @@ enum err ollama_write_reply(struct arena *a, struct buf *b, const struct ollama_
     return o.err;
 }
 
-enum err ollama_write_loaded(struct buf *b, const struct ollama_writer *w)
+enum err ollama_write_loaded(struct buf *b, const struct ollama_writer *w, str reason)
 {
     struct json_out o;
     line_open(&o, b, w);
     put_said(NULL, &o, w, S(""), STR_NONE, NULL);
     json_put_key(&o, S("done"));
     json_put_bool(&o, true);
-    put_pair(&o, S("done_reason"), S("load"));
+    put_pair(&o, S("done_reason"), reason);
     json_close(&o, '}');
     return o.err;
 }

@@ -385,6 +385,28 @@ static void a_clock_that_was_wrong_erases_nothing_early_and_blocks_nothing(void 
     arena_free(&a);
 }
 
+static void what_is_old_behind_what_is_fresh_is_found_too(void **state)
+{
+    struct world *w = *state;
+    int64_t left = 99;
+    w->o.clock = (struct clock){ fake_mono, fake_wall, NULL };
+    w->o.retain_ms = 600 * 1000;
+    start(w);
+    for (int i = 0; i < 300; i++)           /* more than one look sees */
+        put(w, ROW_END, "fresh", S("a"), STR_NONE, false);
+    wrong_us = INT64_C(-4000000000);
+    put(w, ROW_END, "past", S("a"), STR_NONE, false);
+    wrong_us = 0;
+    for (int i = 0; i < 4; i++) {
+        fake_us += 61000000;
+        put(w, ROW_INTENT, "wake", STR_NONE, STR_NONE, false);
+        usleep(20000);
+        left = verify(w).bodies;
+    }
+    ledger_close(w->l);
+    assert_int_equal(left, 300);
+}
+
 static void a_newer_or_foreign_file_is_refused(void **state)
 {
     struct world *w = *state;
@@ -528,6 +550,7 @@ int main(void)
         TEST(file_and_log_stay_within_their_limits_under_load),
         TEST(large_bodies_are_erased_one_after_the_other),
         TEST(a_clock_that_was_wrong_erases_nothing_early_and_blocks_nothing),
+        TEST(what_is_old_behind_what_is_fresh_is_found_too),
         TEST(a_newer_or_foreign_file_is_refused),
         TEST(a_disk_that_fails_loses_no_row_that_was_acknowledged),
     };
