@@ -422,7 +422,7 @@ static int enter_snapshot(struct walk *w, int repo, str *commit)
 
 static void walk_hub(struct walk *w, int root, str folder)
 {
-    str *names, commit;
+    str *names, commit = STR_NONE;
     size_t n = names_in(w, root, &names);
     for (size_t i = 0; i < n && !w->full; i++) {
         str rest = str_starts(names[i], S("models--")) ? str_skip(names[i], 8) : STR_NONE;
