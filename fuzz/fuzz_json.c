@@ -3,6 +3,7 @@
  *   - json-c takes a lone surrogate escape (as U+FFFD), control bytes in strings, NaN, Infinity, True, vertical tabs and form feeds as space,
  *     ends its text at a NUL, and takes 00 and 1. for numbers and 'a' for a string; we refuse all of these
  *   - json-c takes "\u0000" in a key only up to the NUL, and keeps one of several equal keys, also of those that only the NUL made equal
+ *   - json-c takes an escaped pair for a lone surrogate, again, when the low 16 bits of its character lie in D800-DFFF (\ud837\ude00)
  *   - numbers beyond 64 bits: json-c clamps integers, we keep the text */
 #include "core/json.h"
 
@@ -29,6 +30,34 @@ static bool keys_survive(struct arena *a, json object)
         if (json_text(a, json_key(m), &key) == ERR_OK && str_index(key, '\0') < key.n)
             return false;
     return true;
+}
+
+static unsigned hex4(const char *p)
+{
+    unsigned v = 0;
+    for (int i = 0; i < 4; i++)
+        v = v << 4 | (unsigned)(p[i] <= '9' ? p[i] - '0' : (p[i] | 32) - 'a' + 10);
+    return v;
+}
+
+/* Is there a pair in this valid text that json-c looks at twice? */
+static bool has_misread_pair(str s)
+{
+    for (size_t i = 0; i + 1 < s.n; i++) {
+        if (s.p[i] != '\\')
+            continue;
+        i++;
+        if (s.p[i] != 'u')
+            continue;
+        unsigned high = hex4(s.p + i + 1);
+        if (high < 0xD800 || high > 0xDBFF)
+            continue;
+        unsigned c = 0x10000 + ((high & 0x3FF) << 10 | (hex4(s.p + i + 7) & 0x3FF));
+        if ((c & 0xF800) == 0xD800)
+            return true;
+        i += 6;                         /* the low half is no escape of its own */
+    }
+    return false;
 }
 
 static bool same(struct arena *a, json v, struct json_object *o)
@@ -109,7 +138,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
     }
     bool theirs = n && je == json_tokener_success;
     if (e == ERR_OK) {
-        assert(theirs && same(&a, v, o));
+        assert(has_misread_pair((str){ (const char *)p, n }) || (theirs && same(&a, v, o)));
         struct buf b = { .max = 32 << 20 };
         struct json_out w;
         json_out_init(&w, &b);
