@@ -124,3 +124,11 @@ done:
     sqlite3_finalize(q);
     return e;
 }
+
+/* Bodies that were erased count, too: the id of one may stand in a row for ever, so it is never given to another. They rise with the rows, so the
+ * last row that names one names the highest. */
+int64_t store_last_body(sqlite3 *db)
+{
+    return store_int(db, "SELECT max(coalesce((SELECT max(id) FROM body), 0), coalesce((SELECT max(coalesce(request_body, 0), coalesce(response_body, 0)) FROM row"
+                         " WHERE request_body IS NOT NULL OR response_body IS NOT NULL ORDER BY seq DESC LIMIT 1), 0))");
+}

@@ -20,6 +20,7 @@ enum err store_migrate(sqlite3 *db, const char *path, char why[256]);
 enum err store_exec(sqlite3 *db, const char *sql);
 int64_t store_int(sqlite3 *db, const char *sql);                                /* the first value of the first row; -1: none */
 enum err store_head(sqlite3 *db, int64_t *seq, struct digest *head);
+int64_t store_last_body(sqlite3 *db);                                           /* the highest id that any body has ever had; -1: it cannot be read */
 
 /* row.c */
 enum err row_bind(sqlite3_stmt *q, const struct ledger_row *r);                 /* parameters 4… */
@@ -52,6 +53,7 @@ struct ledger {
     int64_t seq;
     int64_t retention_ms, retain_from;  /* when to look again for what is too old; the id that was looked at last, 0: from the front */
     int64_t swept_id;                   /* the same of the walk over everything */
+    int64_t body_id;                    /* the latest body's */
     bool retaining;                     /* there is more of it */
     int64_t page_size, wal_bytes;
     struct digest head;

@@ -98,9 +98,10 @@ static enum err insert_body(struct ledger *l, const struct ledger_body *b, bool 
     bad |= sqlite3_bind_int64(q, 4, clock_wall_us(&l->o.clock));
     bad |= sqlite3_bind_blob(q, 5, salt, SALT, SQLITE_STATIC);
     bad |= sqlite3_bind_blob64(q, 6, data.p, data.n, SQLITE_STATIC);
+    bad |= sqlite3_bind_int64(q, 7, ++l->body_id);
     int rc = bad ? SQLITE_ERROR : sqlite3_step(q);
     sqlite3_reset(q);
-    *id = sqlite3_last_insert_rowid(l->db);
+    *id = l->body_id;
     return rc == SQLITE_DONE ? ERR_OK : ERR_STORE;
 }
 
@@ -603,7 +604,7 @@ static enum err prepare(struct ledger *l, char why[256])
     if (sqlite3_prepare_v3(l->db, sql, -1, SQLITE_PREPARE_PERSISTENT, &l->insert_row, NULL) != SQLITE_OK ||
         sqlite3_prepare_v3(l->db, "BEGIN IMMEDIATE", -1, SQLITE_PREPARE_PERSISTENT, &l->begin, NULL) != SQLITE_OK ||
         sqlite3_prepare_v3(l->db, "COMMIT", -1, SQLITE_PREPARE_PERSISTENT, &l->commit, NULL) != SQLITE_OK ||
-        sqlite3_prepare_v3(l->db, "INSERT INTO body (kind, size, truncated, at_us, salt, data) VALUES (?1, ?2, ?3, ?4, ?5, ?6)", -1, SQLITE_PREPARE_PERSISTENT,
+        sqlite3_prepare_v3(l->db, "INSERT INTO body (id, kind, size, truncated, at_us, salt, data) VALUES (?7, ?1, ?2, ?3, ?4, ?5, ?6)", -1, SQLITE_PREPARE_PERSISTENT,
                            &l->insert_body, NULL) != SQLITE_OK) {
         snprintf(why, 256, "the ledger %.100s is damaged: %.100s", l->path, sqlite3_errmsg(l->db));
         return ERR_STORE;
@@ -629,8 +630,10 @@ static enum err open_file(struct ledger *l, char why[256])
     umask(before);
     if (!e)
         e = prepare(l, why);
-    if (!e && (e = store_head(l->db, &l->seq, &l->head)))
+    if (!e && ((e = store_head(l->db, &l->seq, &l->head)) || (l->body_id = store_last_body(l->db)) < 0)) {
+        e = ERR_STORE;
         snprintf(why, 256, "the ledger %.100s is damaged: %.100s", l->path, sqlite3_errmsg(l->db));
+    }
     sqlite3_wal_hook(l->db, on_wal, l);
     return e;
 }

@@ -426,6 +426,46 @@ static void a_newer_or_foreign_file_is_refused(void **state)
     assert_non_null(strstr(w->why, "not a ledger"));
 }
 
+/* ---- erasing ---- */
+
+static int64_t ask_int(struct world *w, const char *sql)
+{
+    sqlite3 *db;
+    sqlite3_stmt *q;
+    assert_int_equal(sqlite3_open(w->path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &q, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(q), SQLITE_ROW);
+    int64_t v = sqlite3_column_int64(q, 0);
+    sqlite3_finalize(q);
+    sqlite3_close(db);
+    return v;
+}
+
+#define BODIES_OF(call) "SELECT count(*) FROM row JOIN body ON id IN (request_body, response_body) WHERE call_id = '" call "'"
+
+static void the_id_of_an_erased_body_is_never_given_to_another(void **state)
+{
+    struct world *w = *state;
+    start(w);
+    assert_int_equal(put(w, ROW_END, "first", S("question"), S("answer"), false), ERR_OK);
+    assert_int_equal(ledger_erase(w->l, &(struct ledger_erase){ .call = S("first") }, S("t")), ERR_OK);
+    assert_int_equal(put(w, ROW_END, "second", S("another question"), S("another answer"), false), ERR_OK);
+    assert_int_equal(ask_int(w, BODIES_OF("first")), 0);
+    assert_int_equal(ask_int(w, BODIES_OF("second")), 2);
+    assert_int_equal(ledger_erase(w->l, &(struct ledger_erase){ .call = S("second") }, S("t")), ERR_OK);
+    ledger_close(w->l);
+    start(w);                           /* also not by a process that never saw them */
+    assert_int_equal(put(w, ROW_END, "third", S("a third question"), STR_NONE, false), ERR_OK);
+    assert_int_equal(ask_int(w, BODIES_OF("first")) + ask_int(w, BODIES_OF("second")), 0);
+    assert_int_equal(ledger_erase(w->l, &(struct ledger_erase){ .call = S("first") }, S("t")), ERR_OK);
+    ledger_close(w->l);
+    assert_int_equal(ask_int(w, BODIES_OF("third")), 1);
+    struct ledger_verdict v = verify(w);
+    if (v.bad_seq)
+        fail_msg("%s", v.what);
+    assert_int_equal(v.bodies, 1);
+}
+
 /* ---- a disk that fails: a shim over the system's VFS ---- */
 
 static struct { int left; int mode; int hits; } fault = { -1, 0, 0 };     /* writes until the fault; -1: none */
@@ -552,6 +592,7 @@ int main(void)
         TEST(a_clock_that_was_wrong_erases_nothing_early_and_blocks_nothing),
         TEST(what_is_old_behind_what_is_fresh_is_found_too),
         TEST(a_newer_or_foreign_file_is_refused),
+        TEST(the_id_of_an_erased_body_is_never_given_to_another),
         TEST(a_disk_that_fails_loses_no_row_that_was_acknowledged),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
