@@ -13,11 +13,14 @@
 struct io_loop {
     uv_loop_t uv;
     uv_prepare_t turn;
+    uv_check_t woken;
     uv_async_t stopper;
     atomic_bool stop;
     void (*on_turn)(void *ctx);
     void *turn_ctx;
     char *scratch;
+    uint64_t seen_ms, lost_ms;          /* when the time was last looked at; how much of it did not count */
+    int wait_ms;                        /* how long the loop meant to sleep since then; -1: until something happens */
 };
 
 static_assert(sizeof(uv_poll_t) <= sizeof((struct io_watch *)0)->uv, "io_watch has room for uv_poll_t");
@@ -25,13 +28,30 @@ static_assert(sizeof(uv_timer_t) <= sizeof((struct io_timer *)0)->uv, "io_timer 
 static_assert(sizeof(uv_async_t) <= sizeof((struct io_wake *)0)->uv, "io_wake has room for uv_async_t");
 static_assert(sizeof(uv_signal_t) <= sizeof((struct io_signal *)0)->uv, "io_signal has room for uv_signal_t");
 
+/* Time in which this process stood still (stopped, or given no CPU) is no time that a peer let pass. A turn that took so much longer than it
+ * meant to is taken for one that ended a little before the first timer: what arrived meanwhile is read before a deadline is looked at. */
+enum { STALL_MS = 250, GRACE_MS = 100 };
+
+static void look_at_time(struct io_loop *l)
+{
+    uint64_t now = uv_now(&l->uv), passed = now - l->seen_ms, wait = l->wait_ms < 0 ? UINT64_MAX / 2 : (uint64_t)l->wait_ms;
+    if (passed > wait + STALL_MS)
+        l->lost_ms += passed - wait + (wait < GRACE_MS ? wait : GRACE_MS);
+    l->seen_ms = now;
+    l->wait_ms = 0;
+}
+
 /* Before the loop sleeps, that is, at the end of what the last turn did. */
 static void on_prepare(uv_prepare_t *p)
 {
     struct io_loop *l = p->data;
     if (l->on_turn)
         l->on_turn(l->turn_ctx);
+    look_at_time(l);
+    l->wait_ms = uv_backend_timeout(&l->uv);
 }
+
+static void on_woken(uv_check_t *c) { look_at_time(c->data); }
 
 static void on_stopper(uv_async_t *a)
 {
@@ -55,8 +75,14 @@ enum err io_loop_new(struct io_loop **out)
     l->turn.data = l;
     uv_prepare_start(&l->turn, on_prepare);
     uv_unref((uv_handle_t *)&l->turn);
+    uv_check_init(&l->uv, &l->woken);
+    l->woken.data = l;
+    uv_check_start(&l->woken, on_woken);
+    uv_unref((uv_handle_t *)&l->woken);
+    l->seen_ms = uv_now(&l->uv);
     if (uv_async_init(&l->uv, &l->stopper, on_stopper)) {
         uv_close((uv_handle_t *)&l->turn, NULL);
+        uv_close((uv_handle_t *)&l->woken, NULL);
         uv_run(&l->uv, UV_RUN_NOWAIT);
         uv_loop_close(&l->uv);
         free(l->scratch);
@@ -71,6 +97,7 @@ enum err io_loop_new(struct io_loop **out)
 void io_loop_free(struct io_loop *l)
 {
     uv_close((uv_handle_t *)&l->turn, NULL);
+    uv_close((uv_handle_t *)&l->woken, NULL);
     uv_close((uv_handle_t *)&l->stopper, NULL);
     uv_run(&l->uv, UV_RUN_NOWAIT);
     int busy = uv_loop_close(&l->uv);
@@ -96,7 +123,11 @@ void io_loop_stop(struct io_loop *l)
     uv_async_send(&l->stopper);
 }
 
-int64_t io_now_ms(struct io_loop *l) { return (int64_t)uv_now(&l->uv); }
+int64_t io_now_ms(struct io_loop *l)
+{
+    look_at_time(l);
+    return (int64_t)(l->seen_ms - l->lost_ms);
+}
 
 void io_loop_on_turn(struct io_loop *l, void (*fn)(void *ctx), void *ctx)
 {

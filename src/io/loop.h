@@ -19,7 +19,9 @@ void io_loop_free(struct io_loop *l);               /* everything must have been
 void io_loop_run(struct io_loop *l);                /* until io_loop_stop() */
 bool io_loop_run_once(struct io_loop *l);           /* one turn without waiting: for tests; true while handles are active */
 void io_loop_stop(struct io_loop *l);               /* from any thread: run() returns after this turn */
-int64_t io_now_ms(struct io_loop *l);               /* monotonic, as of the start of this turn */
+/* Monotonic, as of the start of this turn, without the time in which the process stood still: what deadlines are measured by. Timers run by the
+ * system's time, so one that stands for a deadline looks here when it fires, and waits for the rest. */
+int64_t io_now_ms(struct io_loop *l);
 /* Runs at the end of every turn that did something, before the loop sleeps: flush what was collected (one wake per turn). */
 void io_loop_on_turn(struct io_loop *l, void (*fn)(void *ctx), void *ctx);
 /* A buffer of 64 KiB shared by everything on this loop: valid until the next callback. Reads land here first. */
