@@ -202,6 +202,8 @@ static void attempt_on_head(void *ctx, const struct http_head *h)
     }
     if (h->status >= 300 && h->status < 400)
         attempt_give_up(r, ERR_UPSTREAM, S("the upstream answered with a redirect, which is not followed"));
+    else if (h->status != 200 && (h->status < 300 || h->status > 599))      /* neither an answer nor an error: nothing that could be handed on */
+        attempt_give_up(r, ERR_UPSTREAM, arena_printf(r->a, "the upstream answered with status %d, which is none of its API", h->status));
     else if (h->status == 200 && r->call.stream && !(r->up->lines ? is_lines(r->upstream_type) : is_sse(r->upstream_type)))
         attempt_give_up(r, ERR_UPSTREAM, S("the upstream did not answer with a stream"));
     else if (h->status == 200 && !r->call.stream && !is_json(r->upstream_type))
