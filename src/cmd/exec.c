@@ -111,6 +111,8 @@ static void on_signal_closed(struct io_signal *s) { (void)s; }
 
 static int start(char **argv)
 {
+    signal(SIGPIPE, SIG_DFL);           /* what main() set is ours alone */
+    signal(SIGXFSZ, SIG_DFL);
     execvp(argv[0], argv);
     int code = errno == ENOENT ? 127 : 126;
     cmd_fail(EXIT_FAILED, NULL, "%s cannot be started: %s", argv[0], strerror(errno));
@@ -132,7 +134,6 @@ static int run_beside(struct reach *r, char **argv)
         sigprocmask(SIG_SETMASK, &none, NULL);
         signal(SIGINT, SIG_DFL);
         signal(SIGQUIT, SIG_DFL);
-        signal(SIGPIPE, SIG_DFL);
         _exit(start(argv));
     }
     while (k.pid > 0 && !k.done)
@@ -164,7 +165,6 @@ static int exec_run(struct cmd *c)
         c->argv[c->argc] = NULL;
         code = run_beside(&r, c->argv);
     } else {
-        signal(SIGPIPE, SIG_DFL);
         c->argv[c->argc] = NULL;        /* argv had at least the command's own name before, so there is room */
         return start(c->argv);
     }

@@ -1,6 +1,7 @@
 /* The program: the list of subcommands, and the choice among them. */
 #include "cmd/command.h"
 
+#include <malloc.h>
 #include <signal.h>
 
 const struct command *const commands[] = {
@@ -9,7 +10,7 @@ const struct command *const commands[] = {
     &command_doctor, &command_manual, NULL,
 };
 
-enum { ARENA_LIMIT = 256 << 20 };
+enum { ARENA_LIMIT = 256 << 20, LARGE = 4 << 20 };
 
 static int run(const struct command *k, int argc, char **argv)
 {
@@ -32,7 +33,12 @@ static int run(const struct command *k, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+    /* Writing says by itself that nobody reads, or that the file may not grow: no reason to end. */
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
+    /* Large bodies come from the system and go back to it. By itself the allocator keeps up to 64 MiB a thread of what was large once. */
+    mallopt(M_MMAP_THRESHOLD, LARGE);
+    mallopt(M_TRIM_THRESHOLD, LARGE);
     const char *name = argc > 1 ? argv[1] : "";
     if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0) {
         puts("hearth " HEARTH_VERSION);

@@ -478,6 +478,6 @@ int gate_check_head(void *ctx, const struct http_head *h, bool via_unix, const c
 void gate_on_reject(void *ctx, const struct http_head *h, int status, const char *what, struct arena *a, struct http_refusal *out)
 {
     struct reply_id id = new_id(ctx);
-    enum err e = status == 401 ? ERR_AUTH : status == 403 ? ERR_FORBIDDEN : status == 408 ? ERR_TIMEOUT : status == 413 ? ERR_LIMIT : status >= 500 ? ERR_UNSUPPORTED : ERR_SYNTAX;
+    enum err e = status == 401 ? ERR_AUTH : status == 403 ? ERR_FORBIDDEN : status == 408 ? ERR_TIMEOUT : status == 413 ? ERR_LIMIT : status == 503 ? ERR_MEMORY : status >= 500 ? ERR_UNSUPPORTED : ERR_SYNTAX;
     *out = (struct http_refusal){ S("application/json"), with_id(a, &id, status == 401 ? S("WWW-Authenticate: Bearer\r\n") : STR_NONE), error_in(a, h ? dialect_of(h->path, http_count(h, S("anthropic-version")) > 0) : DIALECT_OPENAI, e, str_of(what), &id) };
 }

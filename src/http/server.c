@@ -290,9 +290,11 @@ static void conn_body_step(struct http_conn *c, str in, size_t *used)
         return;
     }
     if (e != ERR_OK) {
-        bool large = e == ERR_LIMIT || e == ERR_MEMORY;
         c->req = NULL;
-        conn_reject(c, &r->head, large ? 413 : 400, large ? "the body is larger than the configured limit" : "the chunked coding is not valid");
+        if (e == ERR_MEMORY)
+            conn_reject(c, &r->head, 503, "no memory for this request");
+        else
+            conn_reject(c, &r->head, e == ERR_LIMIT ? 413 : 400, e == ERR_LIMIT ? "the body is larger than the configured limit" : "the chunked coding is not valid");
         req_end(r);
         return;
     }

@@ -53,8 +53,8 @@ struct ledger {
     int64_t seq;
     int64_t retention_ms, retain_from;  /* when to look again for what is too old; the id that was looked at last, 0: from the front */
     int64_t swept_id;                   /* the same of the walk over everything */
-    int64_t body_id;                    /* the latest body's */
     bool retaining;                     /* there is more of it */
+    int64_t body_id;                    /* the latest body's */
     int64_t page_size, wal_bytes;
     struct digest head;
     struct sha256 *sha;
