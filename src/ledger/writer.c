@@ -626,7 +626,6 @@ static enum err open_file(struct ledger *l, char why[256])
     }
     if (!e)
         e = store_migrate(l->db, l->path, why);
-    l->page_size = store_int(l->db, "PRAGMA page_size");
     umask(before);
     if (!e)
         e = prepare(l, why);
@@ -634,7 +633,10 @@ static enum err open_file(struct ledger *l, char why[256])
         e = ERR_STORE;
         snprintf(why, 256, "the ledger %.100s is damaged: %.100s", l->path, sqlite3_errmsg(l->db));
     }
-    sqlite3_wal_hook(l->db, on_wal, l);
+    if (!e) {
+        l->page_size = store_int(l->db, "PRAGMA page_size");
+        sqlite3_wal_hook(l->db, on_wal, l);
+    }
     return e;
 }
 

@@ -424,6 +424,16 @@ static void a_newer_or_foreign_file_is_refused(void **state)
     sqlite3_close(db);
     assert_int_equal(ledger_open(&w->o, &w->l, w->why), ERR_STORE);
     assert_non_null(strstr(w->why, "not a ledger"));
+    unlink(w->path);
+    FILE *f = fopen(w->path, "w");      /* no database at all */
+    fputs("This is a text, and long enough to be looked at as the head of a database, which has one hundred bytes of its own.", f);
+    fclose(f);
+    assert_int_equal(ledger_open(&w->o, &w->l, w->why), ERR_STORE);
+    assert_non_null(strstr(w->why, "not a database"));
+    unlink(w->path);
+    assert_int_equal(mkdir(w->path, 0700), 0);
+    assert_int_equal(ledger_open(&w->o, &w->l, w->why), ERR_STORE);
+    assert_non_null(strstr(w->why, "cannot be opened"));
 }
 
 /* ---- erasing ---- */
