@@ -21,7 +21,7 @@ def whole(**more):
 class Raw:
     """An upstream that does with each connection what the test says: script(conn, body) -> keep it open?"""
     def __init__(self, script):
-        self.script, self.bodies, self.closed, self.connections = script, [], [], 0
+        self.script, self.bodies, self.closed, self.connections, self.open, self.lock = script, [], [], 0, 0, threading.Lock()
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self.accept, daemon=True).start()
@@ -36,8 +36,13 @@ class Raw:
             conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             threading.Thread(target=self.serve, args=(conn,), daemon=True).start()
 
+    def count(self, n):
+        with self.lock:
+            self.open += n
+
     def serve(self, conn):
         data = b""
+        self.count(1)
         try:
             while True:
                 while b"\r\n\r\n" not in data:
@@ -48,7 +53,10 @@ class Raw:
                 head, data = data.split(b"\r\n\r\n", 1)
                 n = next(int(h.split(b":")[1]) for h in head.split(b"\r\n") if h.lower().startswith(b"content-length"))
                 while len(data) < n:
-                    data += conn.recv(65536)
+                    more = conn.recv(65536)
+                    if not more:
+                        return
+                    data += more
                 self.bodies.append(json.loads(data[:n]))
                 data = data[n:]
                 if not self.script(conn, self.bodies[-1]):
@@ -56,6 +64,7 @@ class Raw:
         except OSError:
             pass
         finally:
+            self.count(-1)
             conn.close()
 
     def wait_closed(self, conn):

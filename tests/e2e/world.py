@@ -45,9 +45,9 @@ models:
 default: tiny
 """)
 
-    def start(self):
+    def start(self, env=None, wrap=()):
         self.log = open(self.dir / "serve.log", "ab")
-        self.server = subprocess.Popen([HEARTH, "serve", "-c", str(self.config)], stdout=self.log, stderr=self.log)
+        self.server = subprocess.Popen([*wrap, HEARTH, "serve", "-c", str(self.config)], stdout=self.log, stderr=self.log, env=env and {**os.environ, **env})
         wait_for(self.health, 30)
         return self
 
