@@ -526,6 +526,15 @@ bool json_has_duplicate(json object, str *name)
     return twice || !whole;
 }
 
+bool json_find_duplicate(json v, str *key)
+{
+    uint32_t end = v.doc ? node(v)->next : 0;
+    for (uint32_t at = v.at; at < end; at++)
+        if (json_has_duplicate((json){ v.doc, at }, key))
+            return true;
+    return false;
+}
+
 bool json_i64(json v, int64_t *out) { return json_type(v) == JSON_NUMBER && str_i64(json_span(v), out); }
 
 bool json_bool(json v, bool *out)

@@ -53,6 +53,7 @@ json json_first(json v);
 json json_next(json v);
 json json_key(json member);                 /* a JSON_STRING; JSON_NONE for an element of an array */
 bool json_has_duplicate(json object, str *key);     /* true and the raw key when any key stands twice; O(n log n) */
+bool json_find_duplicate(json v, str *key);         /* the same of every object in `v`, itself included */
 
 /* A string's text with escapes resolved: a slice of the original where there are none, else in `a`.
  * ERR_SYNTAX when it is not a string, ERR_LIMIT when the arena is full. */

@@ -17,10 +17,9 @@ static const str known[] = { S("model"), S("messages"), S("system"), S("stream")
 
 /* ---- reading ---- */
 
-/* A string, or a list of objects that each have a type and no field twice. */
+/* A string, or a list of objects that each have a type. */
 static enum err read_content(struct arena *a, struct call *c, json v, const char *param, struct wire_error *why)
 {
-    str twice;
     if (json_type(v) == JSON_STRING)
         return ERR_OK;
     if (json_type(v) != JSON_ARRAY)
@@ -29,8 +28,6 @@ static enum err read_content(struct arena *a, struct call *c, json v, const char
         json type = json_member(b, S("type"));
         if (json_type(type) != JSON_STRING)
             return codec_bad(a, why, ERR_SYNTAX, param, "each block needs a type");
-        if (json_has_duplicate(b, &twice))
-            return codec_bad(a, why, ERR_SYNTAX, param, "a field of a block stands twice");
         if (json_is(type, S("text")) && json_type(json_member(b, S("text"))) != JSON_STRING)
             return codec_bad(a, why, ERR_SYNTAX, param, "a text block needs its text");
         c->has_image |= json_is(type, S("image"));
@@ -42,14 +39,11 @@ static enum err read_message(struct arena *a, struct call *c, json v, size_t i, 
 {
     struct message *m = &c->messages[i];
     char param[48];
-    str twice;
     json role = json_member(v, S("role"));
     *m = (struct message){ .whole = v, .content = json_member(v, S("content")) };
     snprintf(param, sizeof param, "messages.%zu", i);
     if (json_type(v) != JSON_OBJECT)
         return codec_bad(a, why, ERR_SYNTAX, param, "must be an object");
-    if (json_has_duplicate(v, &twice))
-        return codec_bad(a, why, ERR_SYNTAX, param, "a field stands twice");
     snprintf(param, sizeof param, "messages.%zu.role", i);
     if (json_is(role, S("user")))
         m->role = ROLE_USER;
@@ -103,7 +97,7 @@ enum err anthropic_decode(struct arena *a, enum op op, str body, struct call *ou
     struct call *c = out;
     *c = (struct call){ .dialect = DIALECT_ANTHROPIC, .op = op, .body = body, .include_usage = true };
     params_init(&c->params);
-    enum err e = codec_root(a, c, known, sizeof known / sizeof *known, why);
+    enum err e = codec_root(a, c, why);
     if (e)
         return e;
     json model = json_member(c->root, S("model"));

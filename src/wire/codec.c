@@ -1,8 +1,6 @@
 /* wire/codec.c: reading bodies with clear complaints. */
 #include "wire/codec.h"
 
-#include <assert.h>
-
 enum err codec_bad(struct arena *a, struct wire_error *why, enum err e, const char *param, const char *what)
 {
     str m = arena_printf(a, "%s: %s", param, what);
@@ -56,19 +54,10 @@ enum err codec_bool(struct arena *a, json v, const char *name, bool *out, struct
     return json_bool(v, out) ? ERR_OK : codec_bad(a, why, ERR_SYNTAX, name, "must be true or false");
 }
 
-/* Each known field has a bit. -1: not one of them. */
-static int known_bit(json key, const str *known, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        if (json_is(key, known[i]))
-            return (int)i;
-    return -1;
-}
-
-enum err codec_root(struct arena *a, struct call *c, const str *known, size_t n_known, struct wire_error *why)
+enum err codec_root(struct arena *a, struct call *c, struct wire_error *why)
 {
     struct json_error where;
-    assert(n_known <= 64);
+    str twice;
     enum err e = json_parse(a, c->body, &JSON_DEFAULT_LIMITS, &c->root, &where);
     if (e == ERR_SYNTAX) {
         *why = (struct wire_error){ e, arena_printf(a, "the body is not valid JSON: %s at byte %zu", where.what, where.at), STR_NONE };
@@ -81,14 +70,10 @@ enum err codec_root(struct arena *a, struct call *c, const str *known, size_t n_
         c->root = JSON_ABSENT;
         return ERR_SYNTAX;
     }
-    uint64_t seen = 0;
-    for (json v = json_first(c->root); json_type(v) != JSON_NONE; v = json_next(v)) {
-        int bit = known_bit(json_key(v), known, n_known);
-        if (bit >= 0 && seen >> bit & 1) {
-            *why = (struct wire_error){ ERR_SYNTAX, arena_printf(a, "%.*s: stands twice in the body", STR_ARG(known[bit])), known[bit] };
-            return ERR_SYNTAX;
-        }
-        seen |= bit >= 0 ? UINT64_C(1) << bit : 0;
+    if (json_find_duplicate(c->root, &twice)) {
+        str key = str_slice(twice.p, twice.n < 64 ? twice.n : 64);
+        *why = (struct wire_error){ ERR_SYNTAX, arena_printf(a, "the key \"%.*s\" stands twice in one object, at byte %zu", STR_ARG(key), (size_t)(twice.p - c->body.p)), key };
+        return ERR_SYNTAX;
     }
     return ERR_OK;
 }

@@ -7,8 +7,9 @@
 /* Fills *why ("param: what", param) and returns e. */
 enum err codec_bad(struct arena *a, struct wire_error *why, enum err e, const char *param, const char *what);
 
-/* The body as an object in c->root. ERR_SYNTAX when it is none, or when one of `known` stands twice: two readers could see two requests. */
-enum err codec_root(struct arena *a, struct call *c, const str *known, size_t n_known, struct wire_error *why);
+/* The body as an object in c->root. ERR_SYNTAX when it is none, or when a key stands twice in one object, however deep: who guards or counts reads the
+ * first of two, an upstream may read the last, so two readers could see two requests. */
+enum err codec_root(struct arena *a, struct call *c, struct wire_error *why);
 
 /* A field that may be absent or null. `low` and `high` are inclusive. */
 struct codec_number { const char *name; size_t offset; bool integer; double low, high; };       /* offset: in struct params */

@@ -21,11 +21,10 @@ static enum err check_input(struct arena *a, const struct call *c, const char *n
 
 enum err embed_decode(struct arena *a, enum dialect d, bool old, str body, struct call *out, struct wire_error *why)
 {
-    static const str known[] = { S("model"), S("input"), S("prompt"), S("encoding_format"), S("dimensions") };
     const char *name = old ? "prompt" : "input";
     *out = (struct call){ .dialect = d, .op = OP_EMBEDDING, .body = body, .generate = old };
     params_init(&out->params);
-    enum err e = codec_root(a, out, known, sizeof known / sizeof *known, why);
+    enum err e = codec_root(a, out, why);
     if (e)
         return e;
     json model = json_member(out->root, S("model")), format = json_member(out->root, S("encoding_format"));

@@ -17,8 +17,7 @@ static const struct codec_number numbers[] = {
 };
 
 static const str known[] = { S("model"), S("messages"), S("prompt"), S("system"), S("images"), S("stream"), S("tools"), S("format"), S("options"), S("think"), S("raw"),
-                             S("suffix"), S("template"), S("context"), S("logprobs"), S("top_logprobs"), S("keep_alive") };
-enum { KNOWN = sizeof known / sizeof *known, IN_CHAT = KNOWN - 1 };      /* keep_alive stands last: no other API has it, so a chat drops it by name */
+                             S("suffix"), S("template"), S("context"), S("logprobs"), S("top_logprobs") };
 
 static enum err refuse(struct arena *a, struct wire_error *why, const char *param, const char *what) { return codec_bad(a, why, ERR_UNSUPPORTED, param, what); }
 
@@ -27,13 +26,10 @@ static enum err refuse(struct arena *a, struct wire_error *why, const char *para
 static enum err read_options(struct arena *a, struct call *c, struct wire_error *why)
 {
     json options = json_member(c->root, S("options"));
-    str twice;
     if (codec_absent(options))
         return ERR_OK;
     if (json_type(options) != JSON_OBJECT)
         return codec_bad(a, why, ERR_SYNTAX, "options", "must be an object");
-    if (json_has_duplicate(options, &twice))
-        return codec_bad(a, why, ERR_SYNTAX, "options", "a field stands twice");
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         enum err e = codec_number(a, &numbers[i], json_member(options, str_of(numbers[i].name)), &c->params, why);
         if (e)
@@ -73,14 +69,11 @@ static enum err read_message(struct arena *a, struct call *c, json v, size_t i, 
         { S("system"), ROLE_SYSTEM }, { S("user"), ROLE_USER }, { S("assistant"), ROLE_ASSISTANT }, { S("tool"), ROLE_TOOL } };
     struct message *m = &c->messages[i];
     char param[48];
-    str twice;
     bool found = false;
     *m = (struct message){ .whole = v, .content = json_member(v, S("content")) };
     snprintf(param, sizeof param, "messages[%zu]", i);
     if (json_type(v) != JSON_OBJECT)
         return codec_bad(a, why, ERR_SYNTAX, param, "must be an object");
-    if (json_has_duplicate(v, &twice))
-        return codec_bad(a, why, ERR_SYNTAX, param, "a field stands twice");
     for (size_t k = 0; k < sizeof roles / sizeof *roles && !found; k++)
         if ((found = json_is(json_member(v, S("role")), roles[k].name)))
             m->role = roles[k].role;
@@ -131,7 +124,7 @@ enum err ollama_decode(struct arena *a, enum op op, bool generate, str body, str
     struct call *c = out;
     *c = (struct call){ .dialect = DIALECT_OLLAMA, .op = op, .body = body, .include_usage = true, .generate = generate, .stream = true };
     params_init(&c->params);
-    enum err e = codec_root(a, c, known, KNOWN, why);
+    enum err e = codec_root(a, c, why);
     if (e)
         return e;
     json model = json_member(c->root, S("model"));
@@ -361,6 +354,6 @@ enum err ollama_to_chat(struct arena *a, const struct call *c, struct chat *out,
     if (!e)
         e = to_wishes(a, c, out, why);
     if (!e)
-        e = drop_rest(a, c->root, known, IN_CHAT, "", out);
+        e = drop_rest(a, c->root, known, sizeof known / sizeof *known, "", out);
     return e ? e : drop_rest(a, json_member(c->root, S("options")), options, sizeof options / sizeof *options, "options.", out);
 }

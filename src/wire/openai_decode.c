@@ -53,19 +53,16 @@ static enum err read_params(struct arena *a, struct call *c, struct wire_error *
     return e ? e : codec_stop(a, json_member(c->root, S("stop")), "stop", p, why);
 }
 
-/* stream, and what is asked of it. Two include_usage could be read as two wishes. */
+/* stream, and what is asked of it. */
 static enum err read_stream(struct arena *a, struct call *c, struct wire_error *why)
 {
     json options = json_member(c->root, S("stream_options"));
     enum json_type t = json_type(options);
-    str twice;
     enum err e = codec_bool(a, json_member(c->root, S("stream")), "stream", &c->stream, why);
     if (e || t == JSON_NONE || t == JSON_NULL)
         return e;
     if (t != JSON_OBJECT)
         return codec_bad(a, why, ERR_SYNTAX, "stream_options", "must be an object");
-    if (json_has_duplicate(options, &twice))
-        return codec_bad(a, why, ERR_SYNTAX, "stream_options", "a field stands twice");
     return codec_bool(a, json_member(options, S("include_usage")), "stream_options.include_usage", &c->include_usage, why);
 }
 
@@ -108,13 +105,10 @@ static bool role_of(json v, enum role *out)
 
 static enum err read_parts(struct arena *a, struct call *c, json parts, const char *param, struct wire_error *why)
 {
-    str twice;
     for (json p = json_first(parts); json_type(p) != JSON_NONE; p = json_next(p)) {
         json type = json_member(p, S("type"));
         if (json_type(type) != JSON_STRING)
             return codec_bad(a, why, ERR_SYNTAX, param, "each part needs a type");
-        if (json_has_duplicate(p, &twice))
-            return codec_bad(a, why, ERR_SYNTAX, param, "a field of a part stands twice");
         if (!json_is(type, S("text")))
             c->has_image = true;
         else if (json_type(json_member(p, S("text"))) != JSON_STRING)
@@ -127,14 +121,10 @@ static enum err read_message(struct arena *a, struct call *c, json v, size_t i, 
 {
     struct message *m = &c->messages[i];
     char param[48];
-    str twice;
     *m = (struct message){ .whole = v, .content = json_member(v, S("content")) };
     snprintf(param, sizeof param, "messages[%zu]", i);
     if (json_type(v) != JSON_OBJECT)
         return codec_bad(a, why, ERR_SYNTAX, param, "must be an object");
-    /* Whoever guards or counts reads the first of two, an upstream may read the last. */
-    if (json_has_duplicate(v, &twice))
-        return codec_bad(a, why, ERR_SYNTAX, param, "a field stands twice");
     snprintf(param, sizeof param, "messages[%zu].role", i);
     if (!role_of(json_member(v, S("role")), &m->role))
         return codec_bad(a, why, ERR_SYNTAX, param, "must be system, developer, user, assistant or tool");
@@ -181,18 +171,11 @@ static enum err read_prompt(struct arena *a, struct call *c, struct wire_error *
 
 /* ---- the whole ---- */
 
-static const str others[] = { S("model"), S("messages"), S("prompt"), S("stream"), S("stream_options"), S("stop"), S("tools"), S("tool_choice"),
-                              S("response_format"), S("logit_bias"), S("logprobs"), S("top_logprobs") };
-
 enum err openai_decode(struct arena *a, enum op op, str body, struct call *out, struct wire_error *why)
 {
     struct call *c = out;
     *c = (struct call){ .dialect = DIALECT_OPENAI, .op = op, .body = body };
-    enum { OTHERS = sizeof others / sizeof *others, NUMBERS = sizeof numbers / sizeof *numbers };
-    str known[OTHERS + NUMBERS];
-    for (size_t i = 0; i < OTHERS + NUMBERS; i++)
-        known[i] = i < OTHERS ? others[i] : str_of(numbers[i - OTHERS].name);
-    enum err e = codec_root(a, c, known, OTHERS + NUMBERS, why);
+    enum err e = codec_root(a, c, why);
     if (e)
         return e;
     json model = json_member(c->root, S("model"));

@@ -47,7 +47,7 @@ enum err responses_decode(struct arena *a, str body, struct call *out, struct wi
     struct call *c = out;
     *c = (struct call){ .dialect = DIALECT_RESPONSES, .op = OP_CHAT, .body = body, .include_usage = true };
     params_init(&c->params);
-    enum err e = codec_root(a, c, known, sizeof known / sizeof *known, why);
+    enum err e = codec_root(a, c, why);
     if (e)
         return e;
     json model = json_member(c->root, S("model")), input = json_member(c->root, S("input"));
@@ -201,9 +201,8 @@ static enum err add_reasoning(struct builder *b, json v)
 static enum err add_item(struct builder *b, json v)
 {
     json type = json_member(v, S("type"));
-    str twice;
-    if (json_type(v) != JSON_OBJECT || json_has_duplicate(v, &twice))
-        return codec_bad(b->a, b->why, ERR_SYNTAX, b->param, "must be an object in which nothing stands twice");
+    if (json_type(v) != JSON_OBJECT)
+        return codec_bad(b->a, b->why, ERR_SYNTAX, b->param, "must be an object");
     if (codec_absent(type) || json_is(type, S("message")))
         return add_message(b, v);
     if (json_is(type, S("function_call")))

@@ -134,6 +134,32 @@ static void duplicates_are_seen_among_many_keys_and_behind_escapes(void **state)
     }
 }
 
+static void a_duplicate_is_found_however_deep_it_lies(void **state)
+{
+    static const struct { str text, key; } cases[] = {
+        { S("[]"), S("") }, { S("1"), S("") }, { S("{\"a\":{\"a\":{\"a\":[{\"a\":1},{\"a\":1}]}}}"), S("") }, { S("{\"a\":1,\"b\":2,\"a\":3}"), S("a") },
+        { S("[[{\"x\":[{}]}],{\"y\":{\"z\":1,\"\\u007a\":2}}]"), S("\\u007a") }, { S("{\"a\":[1,2,{\"b\":\"b\",\"c\":{},\"b\":null}]}"), S("b") }, { S("{\"\":0,\"\":0}"), S("") },
+    };
+    struct arena a;
+    json v;
+    str dup;
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        arena_init(&a, 1 << 16);
+        assert_int_equal(parse(&a, cases[i].text, &v, NULL), ERR_OK);
+        bool found = json_find_duplicate(v, &dup);
+        assert_int_equal(found, cases[i].key.n || i == 6);
+        assert_true(!found || str_eq(dup, cases[i].key));
+        arena_free(&a);
+    }
+    arena_init(&a, 1 << 16);            /* of the part that is asked about, and of nothing beside it */
+    assert_int_equal(parse(&a, S("{\"one\":{\"k\":1},\"two\":{\"k\":1,\"k\":2}}"), &v, NULL), ERR_OK);
+    assert_false(json_find_duplicate(json_member(v, S("one")), &dup));
+    assert_true(json_find_duplicate(json_member(v, S("two")), &dup));
+    assert_false(json_find_duplicate(JSON_ABSENT, &dup));
+    arena_free(&a);
+}
+
 static void depth_nodes_bytes_and_memory_are_limited(void **state)
 {
     char deep[JSON_MAX_DEPTH * 2 + 2];
@@ -222,6 +248,7 @@ int main(void)
         cmocka_unit_test(a_document_can_be_walked_and_its_spans_are_its_own_bytes),
         cmocka_unit_test(walking_stops_at_the_end_of_the_inner_container),
         cmocka_unit_test(duplicates_are_seen_among_many_keys_and_behind_escapes),
+        cmocka_unit_test(a_duplicate_is_found_however_deep_it_lies),
         cmocka_unit_test(depth_nodes_bytes_and_memory_are_limited),
         cmocka_unit_test(what_is_written_reads_back),
     };
