@@ -1,8 +1,8 @@
 /* http/chunks.c: the chunked coding, a state at a time (RFC 9112 7.1). Extensions and trailers are read past, within limits. */
 #include "http/head.h"
 
-enum { SIZE_FIRST, SIZE, EXTENSION, SIZE_LF, DATA, DATA_CR, DATA_LF, TRAILER_START, TRAILER, TRAILER_LF, END_LF, DONE };
-enum { LINE_MAX_BYTES = 4096, TRAILER_MAX_BYTES = 16384 };
+enum { SIZE_FIRST, SIZE, SPACE, EXTENSION, SIZE_LF, DATA, DATA_CR, DATA_LF, TRAILER_START, TRAILER_NAME, TRAILER, TRAILER_LF, END_LF, DONE };
+enum { SIZE_MAX_DIGITS = 16, LINE_MAX_BYTES = 4096, TRAILER_MAX_BYTES = 16384 };
 
 static int hex(char c)
 {
@@ -11,7 +11,7 @@ static int hex(char c)
 
 static bool size_digit(struct http_chunks *c, int d)
 {
-    if (c->left > UINT64_MAX >> 8)      /* far beyond every limit of a body */
+    if (++c->line > SIZE_MAX_DIGITS || c->left > UINT64_MAX >> 8)        /* far beyond every limit of a body */
         return false;
     c->left = c->left << 4 | (unsigned)d;
     return true;
@@ -29,11 +29,11 @@ static int step(struct http_chunks *c, char ch)
     case SIZE:
         if (d >= 0)
             return size_digit(c, d) ? SIZE : -1;
-        return ch == '\r' ? SIZE_LF : ch == ';' || ch == ' ' || ch == '\t' ? EXTENSION : -1;
+        return ch == '\r' ? SIZE_LF : ch == ';' ? EXTENSION : ch == ' ' || ch == '\t' ? SPACE : -1;
+    case SPACE:                         /* some servers fill the line up */
+        return ch == '\r' ? SIZE_LF : (ch == ' ' || ch == '\t') && ++c->line <= LINE_MAX_BYTES ? SPACE : -1;
     case EXTENSION:
-        if (ch == '\r')
-            return SIZE_LF;
-        return ch == '\n' || ch == '\0' || ++c->line > LINE_MAX_BYTES ? -1 : EXTENSION;
+        return ch == '\r' ? SIZE_LF : http_is_vchar((unsigned char)ch) && ++c->line <= LINE_MAX_BYTES ? EXTENSION : -1;
     case SIZE_LF:
         return ch != '\n' ? -1 : c->left ? DATA : TRAILER_START;
     case DATA_CR:
@@ -43,11 +43,11 @@ static int step(struct http_chunks *c, char ch)
     case TRAILER_START:
         if (ch == '\r')
             return END_LF;
-        return ch == '\n' || ch == '\0' || ++c->trailer > TRAILER_MAX_BYTES ? -1 : TRAILER;
+        return http_tchar[(unsigned char)ch] && ++c->trailer <= TRAILER_MAX_BYTES ? TRAILER_NAME : -1;
+    case TRAILER_NAME:
+        return ch == ':' ? TRAILER : http_tchar[(unsigned char)ch] && ++c->trailer <= TRAILER_MAX_BYTES ? TRAILER_NAME : -1;
     case TRAILER:
-        if (ch == '\r')
-            return TRAILER_LF;
-        return ch == '\n' || ch == '\0' || ++c->trailer > TRAILER_MAX_BYTES ? -1 : TRAILER;
+        return ch == '\r' ? TRAILER_LF : http_is_vchar((unsigned char)ch) && ++c->trailer <= TRAILER_MAX_BYTES ? TRAILER : -1;
     case TRAILER_LF:
         return ch == '\n' ? TRAILER_START : -1;
     case END_LF:

@@ -11,27 +11,24 @@ static enum err bad(struct http_head_error *why, int status, const char *what)
     return ERR_SYNTAX;
 }
 
-/* RFC 9110 5.6.2: tchar. */
+const bool http_tchar[256] = {
+    ['!'] = 1, ['#'] = 1, ['$'] = 1, ['%'] = 1, ['&'] = 1, ['\''] = 1, ['*'] = 1, ['+'] = 1, ['-'] = 1, ['.'] = 1, ['^'] = 1, ['_'] = 1, ['`'] = 1,
+    ['|'] = 1, ['~'] = 1, ['0' ... '9'] = 1, ['a' ... 'z'] = 1, ['A' ... 'Z'] = 1,
+};
+
 static bool is_token(str s)
 {
-    static const bool tchar[256] = {
-        ['!'] = 1, ['#'] = 1, ['$'] = 1, ['%'] = 1, ['&'] = 1, ['\''] = 1, ['*'] = 1, ['+'] = 1, ['-'] = 1, ['.'] = 1, ['^'] = 1, ['_'] = 1, ['`'] = 1,
-        ['|'] = 1, ['~'] = 1, ['0' ... '9'] = 1, ['a' ... 'z'] = 1, ['A' ... 'Z'] = 1,
-    };
     for (size_t i = 0; i < s.n; i++)
-        if (!tchar[(unsigned char)s.p[i]])
+        if (!http_tchar[(unsigned char)s.p[i]])
             return false;
     return s.n > 0;
 }
 
-/* A field's value: visible bytes, spaces and tabs, and obs-text; no other control byte. */
 static bool is_value(str s)
 {
-    for (size_t i = 0; i < s.n; i++) {
-        unsigned char c = (unsigned char)s.p[i];
-        if ((c < 0x20 && c != '\t') || c == 0x7F)
+    for (size_t i = 0; i < s.n; i++)
+        if (!http_is_vchar((unsigned char)s.p[i]))
             return false;
-    }
     return true;
 }
 

@@ -44,10 +44,14 @@ str http_get(const struct http_head *h, str name);              /* the first fie
 size_t http_count(const struct http_head *h, str name);
 bool http_has_token(str value, str token);                      /* a comma-separated list that holds the token */
 
+extern const bool http_tchar[256];                              /* RFC 9110 5.6.2: the bytes of a token */
+/* The bytes of a field's value: visible ones, spaces and tabs, and obs-text; no other control byte. */
+static inline bool http_is_vchar(unsigned char c) { return (c >= 0x20 || c == '\t') && c != 0x7F; }
+
 /* The head's bytes were copied from `from` to `to`: its slices follow. */
 void http_head_rebase(struct http_head *h, const char *from, const char *to);
 
-/* ---- chunked bodies (RFC 9112 7.1) ---- */
+/* ---- chunked bodies (RFC 9112 7.1), as strictly: sizes of at most 16 digits, extensions begin right behind them, trailers are fields ---- */
 struct http_chunks {
     uint64_t left;                      /* bytes of the current chunk still to come */
     uint32_t state, line, trailer;      /* private; bytes of the current line and of the trailers are limited */

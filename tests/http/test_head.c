@@ -172,7 +172,7 @@ static int unchunk(str in, size_t cut, char out[64], bool *done)
 
 static void chunked_bodies_are_the_same_wherever_they_are_cut(void **state)
 {
-    str in = S("4\r\nWiki\r\nB;name=\"v;\"\r\npedia in \r\n\r\n1 \r\n!\r\n0\r\nTrailer: x\r\n\r\n");
+    str in = S("4\r\nWiki\r\nB;name=\"v;\"\r\npedia in \r\n\r\n0000000000000001 \t\r\n!\r\n0\r\nTrailer: x\r\nEmpty:\r\n\r\n");
     char out[64];
     bool done;
     (void)state;
@@ -185,7 +185,9 @@ static void chunked_bodies_are_the_same_wherever_they_are_cut(void **state)
 
 static void wrong_chunks_are_refused(void **state)
 {
-    static const str bad[] = { S("g\r\n"), S("\r\n"), S("-1\r\n"), S("0x1\r\n"), S("4\nWiki"), S("4\r\nWikiX"), S("4\r\nWiki\rX"), S("FFFFFFFFFFFFFFFFF\r\n"), S("1;\n\r\n"), S("0\r\nA\n\r\n"), S(" 1\r\n") };
+    static const str bad[] = { S("g\r\n"), S("\r\n"), S("-1\r\n"), S("0x1\r\n"), S("4\nWiki"), S("4\r\nWikiX"), S("4\r\nWiki\rX"), S("FFFFFFFFFFFFFFFFF\r\n"), S("1;\n\r\n"), S("0\r\nA\n\r\n"), S(" 1\r\n"),
+                                S("1 ;a\r\n"), S("1 1\r\n"), S("1;\x01\r\n"), S("1;a\x7F\r\n"), S("00000000000000001\r\n"), S("0\r\n : x\r\n\r\n"), S("0\r\n: x\r\n\r\n"), S("0\r\nA\r\n\r\n"), S("0\r\nA b: c\r\n\r\n"),
+                                S("0\r\nA: b\x01\r\n\r\n"), S("0\r\nA: b\rc\r\n\r\n"), S("0\r\nA : b\r\n\r\n") };
     char out[64];
     bool done;
     (void)state;
