@@ -156,6 +156,18 @@ static int64_t record_cost(const struct gate_req *r)
 static int64_t known(int64_t tokens) { return tokens == TOKENS_UNKNOWN ? ROW_NULL_I : tokens; }
 static str said(str s) { return s.n ? s : STR_NONE; }
 
+/* A code as APIs have them; anything else may be a text, and a text may quote the prompt. */
+static str said_code(str s)
+{
+    enum { LONGEST = 64 };
+    for (size_t i = 0; i < s.n; i++) {
+        char c = s.p[i];
+        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-' || c == '.'))
+            return STR_NONE;
+    }
+    return s.n <= LONGEST ? said(s) : STR_NONE;
+}
+
 /* Of a call that was refused before it was sent: up to now. */
 int64_t gate_overhead_us(const struct gate_req *r)
 {
@@ -190,8 +202,8 @@ static void record_result(struct gate_req *r, struct ledger_row *row)
     row->total_us = now - r->begin_us;
     if (r->err != ERR_OK) {
         row->error_type = str_of(*err_code(r->err) ? err_code(r->err) : err_name(r->err));
-        if (r->reply.has_error)         /* an upstream's text may quote the prompt: its type and code are enough here */
-            row->error_detail = said(r->reply.error_code.n ? r->reply.error_code : r->reply.error_type);
+        if (r->reply.has_error)
+            row->error_detail = said_code(r->reply.error_code.n ? r->reply.error_code : r->reply.error_type);
     }
     if (!r->attempt)
         return;

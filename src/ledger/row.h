@@ -69,7 +69,7 @@ enum row_kind { ROW_INTENT, ROW_END, ROW_SCORE, ROW_DECISION, ROW_EVENT };
     X(T, finish_reason,     "gen_ai.response.finish_reasons",      "")                                                  \
     X(I, http_status,       "http.response.status_code",           "what the client got")                               \
     X(T, error_type,        "error.type",                          "")                                                  \
-    X(T, error_detail,      "",                                    "never a caller's text")                             \
+    X(T, error_detail,      "",                                    "the upstream's code or type of it; never a text")                             \
     X(I, input_tokens,      "gen_ai.usage.input_tokens",           "")                                                  \
     X(I, output_tokens,     "gen_ai.usage.output_tokens",          "")                                                  \
     X(I, cached_tokens,     "gen_ai.usage.cache_read.input_tokens", "")                                                 \
