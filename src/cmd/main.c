@@ -10,7 +10,7 @@ const struct command *const commands[] = {
     &command_doctor, &command_manual, NULL,
 };
 
-enum { ARENA_LIMIT = 256 << 20, LARGE = 4 << 20 };
+enum { ARENA_LIMIT = 256 << 20, LARGE = 256 << 10, KEPT = 4 << 20 };
 
 static int run(const struct command *k, int argc, char **argv)
 {
@@ -38,7 +38,7 @@ int main(int argc, char **argv)
     signal(SIGXFSZ, SIG_IGN);
     /* Large bodies come from the system and go back to it. By itself the allocator keeps up to 64 MiB a thread of what was large once. */
     mallopt(M_MMAP_THRESHOLD, LARGE);
-    mallopt(M_TRIM_THRESHOLD, LARGE);
+    mallopt(M_TRIM_THRESHOLD, KEPT);
     const char *name = argc > 1 ? argv[1] : "";
     if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0) {
         puts("hearth " HEARTH_VERSION);
