@@ -1,7 +1,7 @@
 """What tests of faults share: a hearth before one upstream that does what a script says, and what it must come back to after each of them."""
 import http.client, json, os, signal, socket, struct, threading, time, unittest
 
-from test_reports import Raw, chunk, event, reply, sse, whole
+from scripted import Raw, chunk, event, reply, sse, whole
 from world import World, wait_for
 
 PATHS = {"openai": "/v1/chat/completions", "anthropic": "/v1/messages", "ollama": "/api/chat", "responses": "/v1/responses"}

@@ -6,7 +6,7 @@ the fuzzers keep of JSON, sent by clients and by upstreams, is answered. Meanwhi
 import json, os, pathlib, random, re, socket, struct, subprocess, sys, threading, time, unittest
 
 from faulty import ENDS, Faulty, PATHS
-from test_reports import chunk, reply, sse, whole
+from scripted import chunk, reply, sse, whole
 from world import wait_for
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]

@@ -6,10 +6,10 @@ Every input of the fuzz corpora (whole requests, chunked bodies, JSON) and seede
 to a hearth before a recording upstream, each with a second request behind it. The oracle is h11 for HTTP and Python's json, made strict, for bodies.
 hearth may be stricter than the oracle, never more lenient: what the oracle refuses is answered with 4xx or 5xx and the end of the connection, and
 nothing of it goes upstream."""
-import argparse, json, os, pathlib, random, re, socket, sys, threading, time
+import argparse, json, os, pathlib, random, re, socket, threading, time
 
 import h11
-from test_reports import event, whole
+from scripted import event, whole
 from world import World
 
 CORPUS = pathlib.Path(__file__).resolve().parents[2] / "fuzz/corpus"

@@ -77,7 +77,7 @@ default: tiny
     def rows(self, *args):
         out = self.hearth("log", "--json", "-n", "100000", *args)
         assert out.returncode == 0, out.stderr
-        return [json.loads(line) for line in out.stdout.splitlines()]
+        return [json.loads(line) for line in out.stdout.split("\n") if line]     # a text may hold other line ends
 
     def verify(self):
         out = self.hearth("verify", "--json")
