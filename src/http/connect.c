@@ -249,6 +249,14 @@ enum err maker_new(struct io_loop *l, const struct http_origin *o, int64_t conne
     return ERR_OK;
 }
 
+/* libcurl's own are not close-on-exec, and an engine that is started shall not have our connections. */
+static curl_socket_t open_socket(void *ctx, curlsocktype purpose, struct curl_sockaddr *a)
+{
+    (void)ctx;
+    (void)purpose;
+    return socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
+}
+
 static bool configure(struct maker *m, CURL *c, struct attempt *t)
 {
     char url[600];
@@ -259,7 +267,7 @@ static bool configure(struct maker *m, CURL *c, struct attempt *t)
     ok = ok && curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, (long)m->connect_ms) == CURLE_OK;
     ok = ok && curl_easy_setopt(c, CURLOPT_SSL_VERIFYPEER, 1L) == CURLE_OK && curl_easy_setopt(c, CURLOPT_SSL_VERIFYHOST, 2L) == CURLE_OK;
     ok = ok && curl_easy_setopt(c, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) == CURLE_OK;
-    ok = ok && curl_easy_setopt(c, CURLOPT_FRESH_CONNECT, 1L) == CURLE_OK;
+    ok = ok && curl_easy_setopt(c, CURLOPT_FRESH_CONNECT, 1L) == CURLE_OK && curl_easy_setopt(c, CURLOPT_OPENSOCKETFUNCTION, open_socket) == CURLE_OK;
     ok = ok && curl_easy_setopt(c, CURLOPT_ERRORBUFFER, t->error) == CURLE_OK && curl_easy_setopt(c, CURLOPT_PRIVATE, (char *)t) == CURLE_OK;
     if (ok && *m->o.ca_file)
         ok = curl_easy_setopt(c, CURLOPT_CAINFO, m->o.ca_file) == CURLE_OK;

@@ -6,7 +6,10 @@
 #include <uv.h>
 
 #include <assert.h>
+#include <dirent.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <unistd.h>
 
 static_assert(sizeof(uv_process_t) <= sizeof((struct io_child *)0)->uv, "io_child has room for uv_process_t");
 
@@ -16,6 +19,28 @@ static void on_exit_uv(uv_process_t *u, int64_t status, int signum)
     /* Its group may hold what it started itself; the leader's pid stays reserved until libuv has reaped it, the group's does not. */
     c->pid = 0;
     c->on_exit(c, (int)status, signum);
+}
+
+/* Descriptors that we were started with, and that nobody has marked: no child shall have them, the program of `hearth exec` may. They are marked
+ * while a child is started. */
+enum { INHERITED_MAX = 64 };
+
+static int mark_inherited(int fds[INHERITED_MAX])
+{
+    int n = 0;
+    DIR *d = opendir("/proc/self/fd");
+    for (struct dirent *f; d && (f = readdir(d));) {
+        uint64_t fd;
+        if (!str_u64(str_of(f->d_name), &fd) || fd < 3)
+            continue;
+        int flags = fcntl((int)fd, F_GETFD);
+        if (flags < 0 || (flags & FD_CLOEXEC) || fcntl((int)fd, F_SETFD, flags | FD_CLOEXEC) || n == INHERITED_MAX)
+            continue;
+        fds[n++] = (int)fd;
+    }
+    if (d)
+        closedir(d);
+    return n;
 }
 
 enum err io_child_start(struct io_loop *l, struct io_child *c, const struct io_child_spec *s, void (*on_exit)(struct io_child *, int, int))
@@ -38,8 +63,11 @@ enum err io_child_start(struct io_loop *l, struct io_child *c, const struct io_c
     c->on_exit = on_exit;
     c->pid = 0;
     u->data = c;
+    int inherited[INHERITED_MAX], n = mark_inherited(inherited);
     int failed = uv_spawn(io_loop_uv(l), u, &o);
     u->data = c;
+    while (n--)
+        (void)fcntl(inherited[n], F_SETFD, 0);
     if (failed)
         return failed == UV_ENOENT || failed == UV_EACCES ? ERR_NOTFOUND : ERR_IO;
     c->pid = uv_process_get_pid(u);

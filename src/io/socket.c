@@ -110,8 +110,10 @@ enum err io_listen(const struct io_addr *a, int backlog, int *fd)
         setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
     mode_t before = a->is_unix ? umask(0177) : 0;
     int failed = bind(s, &u.any, n);
-    if (failed && errno == EADDRINUSE && a->is_unix && unix_is_stale(a->host))
-        failed = bind(s, &u.any, n);
+    if (failed && errno == EADDRINUSE && a->is_unix) {
+        failed = unix_is_stale(a->host) ? bind(s, &u.any, n) : -1;
+        errno = failed ? EADDRINUSE : 0;        /* and not what looking at it has left */
+    }
     if (a->is_unix)
         umask(before);
     if (failed || listen(s, backlog)) {

@@ -2,8 +2,8 @@
 import hashlib, http.client, json, os, pathlib, re, socket, stat, subprocess, sys, threading, time, unittest
 
 from faulty import Faulty, PATHS, body_of
-from scripted import ASK, reply, whole
-from world import World, wait_for
+from scripted import ASK, Raw, reply, whole
+from world import MODEL, World, wait_for
 
 SECRET = "hk-upstream-secret-4711"
 PERSON = "Ada Lovelace, ada@example.org, +41 44 000 00 00"
@@ -38,7 +38,7 @@ class Requirements(Faulty):
         self.world(script, provider='first_byte: 5s, gap: 5s, key: "${HEARTH_TEST_UPSTREAM_KEY}"')
 
     def post(self, body, path="/v1/chat/completions", **headers):
-        c = http.client.HTTPConnection("127.0.0.1", self.w.port, timeout=20)
+        c = http.client.HTTPConnection("127.0.0.1", self.w.port, timeout=60)
         c.request("POST", path, json.dumps(body), {"Content-Type": "application/json", **{k.replace("_", "-"): v for k, v in headers.items()}})
         r = c.getresponse()
         text = r.read()
@@ -201,6 +201,42 @@ class Requirements(Faulty):
         for name in ("hearth.db", "hearth.db-wal", "hearth.db-shm", "hearth.db.lock", "hearth.db.key", "hearth.db.sock", "keys.yaml", "copy.db", "run"):
             self.assertIn(name, seen)
         self.assertEqual({n: oct(m) for n, m in seen.items() if m & 0o077}, {}, "whatever the umask says")
+
+    # ---- engines ----
+
+    def test_an_engine_has_nothing_that_hearth_has_open(self):
+        """Not the connections to upstreams, not the ledger, not what hearth itself was started with."""
+        self.up = Raw(lambda conn, body: reply(conn, whole()))
+        w = self.w = World({"providers": f"  up: {{ api: openai, url: http://127.0.0.1:{self.up.port}/v1, zone: machine }}", "models": "  m: { provider: up, id: x }"})
+        self.addCleanup(w.close)
+        w.config.write_text(w.config.read_text().replace("default: tiny", "default: m"))
+        r, inherited = os.pipe()
+        os.set_inheritable(inherited, True)
+        w.start(close_fds=False)
+        os.close(r)
+        threads = [threading.Thread(target=self.ask) for _ in range(100)]       # many kept connections
+        [t.start() for t in threads]
+        [t.join() for t in threads]
+        self.assertEqual(self.post({"model": "tiny", "messages": ASK, "max_tokens": 2})[0], 200)
+
+        def open_in(pid):
+            found = {}
+            for f in pathlib.Path(f"/proc/{pid}/fd").iterdir():
+                try:
+                    found[int(f.name)] = os.readlink(f)
+                except OSError:
+                    pass
+            return found
+        ours, theirs = open_in(w.server.pid), open_in(w.engines()[0])
+        pipe = os.readlink(f"/proc/self/fd/{inherited}")
+        os.close(inherited)
+        self.assertIn(pipe, ours.values(), "hearth was started with it")
+        shared = {name for fd, name in theirs.items() if name in ours.values() and not name.startswith(("anon_inode:", "/dev/null")) and fd > 2}
+        self.assertLessEqual({n for n in shared if not n.startswith("socket:")}, {str(MODEL)})
+        self.assertLessEqual(len([n for n in shared if n.startswith("socket:")]), 1, "the one it is asked through")
+        tcp = {f"socket:[{line.split()[9]}]" for table in ("tcp", "tcp6") for line in open(f"/proc/{w.server.pid}/net/{table}").read().splitlines()[1:]}
+        self.assertEqual(tcp & set(theirs.values()), set())
+        self.assertGreater(len(tcp & set(ours.values())), 3)
 
     # ---- weights ----
 

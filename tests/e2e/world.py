@@ -45,9 +45,9 @@ models:
 default: tiny
 """)
 
-    def start(self, env=None, wrap=()):
+    def start(self, env=None, wrap=(), **popen):
         self.log = open(self.dir / "serve.log", "ab")
-        self.server = subprocess.Popen([*wrap, HEARTH, "serve", "-c", str(self.config)], stdout=self.log, stderr=self.log, env=env and {**os.environ, **env})
+        self.server = subprocess.Popen([*wrap, HEARTH, "serve", "-c", str(self.config)], stdout=self.log, stderr=self.log, env=env and {**os.environ, **env}, **popen)
         wait_for(self.health, 30)
         return self
 
