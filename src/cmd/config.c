@@ -553,9 +553,10 @@ static enum err canonical(struct loader *l)
     c->text = arena_str(l->r.a, buf_str(&yaml));
     c->json = arena_str(l->r.a, buf_str(&text));
     c->policy.hash = sha256_of(c->text);
+    enum err e = out.err ? out.err : yaml.failed || !c->text.p || !c->json.p ? ERR_LIMIT : ERR_OK;
     buf_free(&yaml);
     buf_free(&text);
-    return out.err ? out.err : c->text.p && c->json.p ? ERR_OK : ERR_LIMIT;
+    return e;
 }
 
 /* ---- entry points ---- */

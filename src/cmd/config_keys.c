@@ -193,7 +193,7 @@ static enum err write_file(const struct key_file *f, struct buf *yaml, struct bu
         option_close(&w);
     }
     json_close(&o, '}');
-    return o.err;
+    return o.err ? o.err : yaml->failed ? ERR_LIMIT : ERR_OK;
 }
 
 enum err key_file_text(const struct key_file *f, struct buf *out)

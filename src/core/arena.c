@@ -15,9 +15,9 @@ struct arena_block {
 
 static atomic_size_t fail_after = SIZE_MAX;
 
-void arena_fail_after(size_t n) { atomic_store(&fail_after, n); }
+void memory_fail_after(size_t n) { atomic_store(&fail_after, n); }
 
-static bool made_to_fail(void)
+bool memory_made_to_fail(void)
 {
     size_t left = atomic_load_explicit(&fail_after, memory_order_relaxed);
     if (left == SIZE_MAX)
@@ -39,6 +39,7 @@ static void use_block(struct arena *a, struct arena_block *b)
 void arena_reset(struct arena *a)
 {
     struct arena_block *b = a->blocks;
+    a->failed = false;
     if (!b) {
         a->at = a->base;
         return;
@@ -55,6 +56,7 @@ void arena_reset(struct arena *a)
 
 void arena_free(struct arena *a)
 {
+    a->failed = false;
     while (a->blocks) {
         struct arena_block *older = a->blocks->next;
         a->budget += a->blocks->size;
@@ -74,7 +76,7 @@ static bool more(struct arena *a, size_t n)
         size = a->budget;
     if (size < n)
         size = n;
-    if (size > a->budget || made_to_fail())
+    if (size > a->budget || memory_made_to_fail())
         return false;
     struct arena_block *b = malloc(sizeof *b + size);
     if (!b)
@@ -98,8 +100,9 @@ void *arena_alloc(struct arena *a, size_t n, size_t align)
         }
         /* A block from malloc is aligned for every type, and one byte keeps empty results apart from NULL. */
         if (n > SIZE_MAX / 2 || !more(a, n ? n : 1))
-            return NULL;
+            break;
     }
+    a->failed = true;
     return NULL;
 }
 
@@ -119,8 +122,10 @@ void *arena_grow(struct arena *a, void *old, size_t from, size_t to, size_t alig
 void *arena_zeroed(struct arena *a, size_t size, size_t count, size_t align)
 {
     size_t n;
-    if (__builtin_mul_overflow(size, count, &n))
+    if (__builtin_mul_overflow(size, count, &n)) {
+        a->failed = true;
         return NULL;
+    }
     void *p = arena_alloc(a, n, align);
     return p ? memset(p, 0, n) : NULL;
 }
@@ -153,7 +158,7 @@ str arena_cat(struct arena *a, const str *parts, size_t n)
 
 char *arena_cstr(struct arena *a, str s)
 {
-    char *p = s.n < SIZE_MAX ? arena_alloc(a, s.n + 1, 1) : NULL;
+    char *p = arena_alloc(a, s.n < SIZE_MAX ? s.n + 1 : SIZE_MAX, 1);
     if (!p)
         return NULL;
     if (s.n)

@@ -1,7 +1,8 @@
 /* core/arena.h: memory by lifetime. Includes: core/str.h, core/err.h.
  *
  * An arena hands out memory that is freed all at once, with the life that owns it: process, connection, call.
- * It has a hard limit: past it arena_alloc() returns NULL and the caller returns ERR_LIMIT.
+ * It has a hard limit: past it arena_alloc() returns NULL and the caller returns ERR_LIMIT. Who puts many small things together may look at
+ * `failed` once, at the end.
  *
  *   struct arena a = { mem, mem, mem + n };    a fixed arena over memory of the caller: never grows
  *   struct arena a; arena_init(&a, limit);     a growing one: takes blocks from malloc until `limit` bytes in all
@@ -20,6 +21,7 @@ struct arena {
     char *base, *at, *end;              /* the current block: [base, end), next free byte at `at` */
     struct arena_block *blocks;         /* all blocks taken from malloc, newest first; NULL for a fixed arena */
     size_t budget;                      /* bytes that may still be taken from malloc */
+    bool failed;                        /* something had no room since the last reset: what was made of it may not be whole */
 };
 
 void arena_init(struct arena *a, size_t limit);         /* takes no memory yet */
@@ -41,7 +43,8 @@ str arena_cat(struct arena *a, const str *parts, size_t n);                     
 str arena_printf(struct arena *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 str arena_vprintf(struct arena *a, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
 
-/* For fault tests: after `n` more block requests every further one fails; SIZE_MAX switches it off. One global, tests only. */
-void arena_fail_after(size_t n);
+/* For fault tests: after `n` more requests of arenas and buffers for memory every further one fails; SIZE_MAX switches it off. One global. */
+void memory_fail_after(size_t n);
+bool memory_made_to_fail(void);                                                 /* core/arena.c and core/buf.c ask before each request */
 
 #endif

@@ -1,6 +1,8 @@
 /* core/buf.c: doubling growth, bounded by the cap. */
 #include "core/buf.h"
 
+#include "core/arena.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,20 +15,28 @@ void buf_free(struct buf *b)
     *b = (struct buf){ .max = b->max };
 }
 
-void buf_clear(struct buf *b) { b->n = 0; }
+void buf_clear(struct buf *b)
+{
+    b->n = 0;
+    b->failed = false;
+}
 
 enum err buf_reserve(struct buf *b, size_t more)
 {
     if (more <= b->cap - b->n)
         return ERR_OK;
-    if (more > b->max || b->n > b->max - more)
+    if (more > b->max || b->n > b->max - more) {
+        b->failed = true;
         return ERR_LIMIT;
+    }
     size_t cap = b->cap ? b->cap : b->max < 64 ? b->max : 64;
     while (cap < b->n + more)
         cap = cap > b->max / 2 ? b->max : cap * 2;
-    char *p = realloc(b->p, cap);
-    if (!p)
+    char *p = memory_made_to_fail() ? NULL : realloc(b->p, cap);
+    if (!p) {
+        b->failed = true;
         return ERR_MEMORY;
+    }
     b->p = p;
     b->cap = cap;
     return ERR_OK;
@@ -67,6 +77,7 @@ enum err buf_printf(struct buf *b, const char *fmt, ...)
             e = ERR_MEMORY;
         }
     }
+    b->failed |= e != ERR_OK;
     va_end(again);
     return e;
 }

@@ -1,7 +1,7 @@
 /* core/buf.h: a growing byte buffer with a cap. Includes: core/str.h, core/err.h.
  *
  * For bytes that arrive or leave in pieces. Owns its memory (malloc); buf_free() gives it back. Growth past `max`
- * is ERR_LIMIT and leaves the buffer as it was. A zeroed struct with `max` set is an empty buffer. */
+ * is ERR_LIMIT and leaves the buffer as it was; who puts many small things into it may look at `failed` once, at the end. A zeroed struct with `max` set is an empty buffer. */
 #ifndef HEARTH_CORE_BUF_H
 #define HEARTH_CORE_BUF_H
 
@@ -11,6 +11,7 @@
 struct buf {
     char *p;
     size_t n, cap, max;
+    bool failed;                        /* something had no room since it was cleared: what is in it may not be whole */
 };
 
 static inline str buf_str(const struct buf *b) { return (str){ b->p, b->n }; }

@@ -92,7 +92,7 @@ static enum err read_values(struct arena *a, struct call *c, struct wire_error *
     return codec_absent(system) ? ERR_OK : read_content(a, c, system, "system", why);
 }
 
-enum err anthropic_decode(struct arena *a, enum op op, str body, struct call *out, struct wire_error *why)
+static enum err decode(struct arena *a, enum op op, str body, struct call *out, struct wire_error *why)
 {
     struct call *c = out;
     *c = (struct call){ .dialect = DIALECT_ANTHROPIC, .op = op, .body = body, .include_usage = true };
@@ -113,6 +113,12 @@ enum err anthropic_decode(struct arena *a, enum op op, str body, struct call *ou
     if ((e = codec_stop(a, json_member(c->root, S("stop_sequences")), "stop_sequences", &c->params, why)) || (e = read_values(a, c, why)))
         return e;
     return read_messages(a, c, why);
+}
+
+enum err anthropic_decode(struct arena *a, enum op op, str body, struct call *out, struct wire_error *why)
+{
+    enum err e = decode(a, op, body, out, why);
+    return codec_end_why(a, e, why);
 }
 
 enum err anthropic_upstream_body(struct arena *a, const struct call *c, str model_id, str slices[OPENAI_MAX_SLICES], size_t *n)
@@ -388,7 +394,7 @@ static enum err to_dropped(struct arena *a, const struct call *c, struct chat *o
     return ERR_OK;
 }
 
-enum err anthropic_to_chat(struct arena *a, const struct call *c, struct chat *out, struct wire_error *why)
+static enum err make_chat(struct arena *a, const struct call *c, struct chat *out, struct wire_error *why)
 {
     chat_init(out);
     out->params = c->params;
@@ -407,4 +413,10 @@ enum err anthropic_to_chat(struct arena *a, const struct call *c, struct chat *o
     if (!e)
         e = to_output(a, c, out, why);
     return e ? e : to_dropped(a, c, out);
+}
+
+enum err anthropic_to_chat(struct arena *a, const struct call *c, struct chat *out, struct wire_error *why)
+{
+    enum err e = make_chat(a, c, out, why);
+    return codec_end_why(a, e, why);
 }

@@ -129,7 +129,7 @@ static enum wire_event message_delta(struct anthropic_reader *s, struct arena *a
 }
 
 /* The name of the event is in its data too; a server that leaves the event line out is read all the same. */
-enum wire_event anthropic_read_event(struct anthropic_reader *s, struct arena *a, struct arena *scratch, str event, str data, struct reply *r, const struct delta_sink *sink)
+static enum wire_event read_event(struct anthropic_reader *s, struct arena *a, struct arena *scratch, str event, str data, struct reply *r, const struct delta_sink *sink)
 {
     json v;
     arena_reset(scratch);
@@ -162,6 +162,12 @@ enum wire_event anthropic_read_event(struct anthropic_reader *s, struct arena *a
     return WIRE_DONE;
 }
 
+enum wire_event anthropic_read_event(struct anthropic_reader *s, struct arena *a, struct arena *scratch, str event, str data, struct reply *r, const struct delta_sink *sink)
+{
+    enum wire_event k = read_event(s, a, scratch, event, data, r, sink);
+    return codec_end_event(a, scratch, k);
+}
+
 /* ---- a whole reply ---- */
 
 static void whole_block(struct arena *scratch, json b, int64_t *tools, struct reply *r, const struct delta_sink *sink)
@@ -186,7 +192,7 @@ static void whole_block(struct arena *scratch, json b, int64_t *tools, struct re
     r->started = true;
 }
 
-enum err anthropic_read_reply(struct arena *a, struct arena *scratch, str body, struct reply *r, const struct delta_sink *sink)
+static enum err read_reply(struct arena *a, struct arena *scratch, str body, struct reply *r, const struct delta_sink *sink)
 {
     json v;
     int64_t tools = 0;
@@ -209,6 +215,12 @@ enum err anthropic_read_reply(struct arena *a, struct arena *scratch, str body, 
     delta_give(sink, &(struct delta){ .kind = DELTA_END });
     r->done = true;
     return ERR_OK;
+}
+
+enum err anthropic_read_reply(struct arena *a, struct arena *scratch, str body, struct reply *r, const struct delta_sink *sink)
+{
+    enum err e = read_reply(a, scratch, body, r, sink);
+    return codec_end(a, scratch, e);
 }
 
 enum err anthropic_read_count(struct arena *scratch, str body, struct reply *r)

@@ -119,8 +119,11 @@ static enum err put_call(struct arena *a, struct json_out *o, const struct part 
     json v;
     arena_init(&scratch, 64 << 20);
     /* Arguments are a text that a model wrote; here they must be an object. */
-    bool is_object = json_parse(&scratch, p->text, &JSON_DEFAULT_LIMITS, &v, NULL) == ERR_OK && json_type(v) == JSON_OBJECT;
+    enum err e = json_parse(&scratch, p->text, &JSON_DEFAULT_LIMITS, &v, NULL);
+    bool is_object = e == ERR_OK && json_type(v) == JSON_OBJECT;
     arena_free(&scratch);
+    if (e == ERR_LIMIT)
+        return e;
     if (!is_object && p->text.n)
         return refuse(a, why, "messages", "the arguments of a tool call must be a JSON object for this model");
     json_open(o, '{');
@@ -358,7 +361,7 @@ static void put_params(struct json_out *o, const struct chat *c)
     }
 }
 
-enum err anthropic_from_chat(struct arena *a, struct chat *c, str model_id, int64_t max_tokens, struct buf *out, struct wire_error *why)
+static enum err write_body(struct arena *a, struct chat *c, str model_id, int64_t max_tokens, struct buf *out, struct wire_error *why)
 {
     struct json_out o;
     enum err e = check(a, c, why);
@@ -380,4 +383,10 @@ enum err anthropic_from_chat(struct arena *a, struct chat *c, str model_id, int6
     put_params(&o, c);
     json_close(&o, '}');
     return o.err;
+}
+
+enum err anthropic_from_chat(struct arena *a, struct chat *c, str model_id, int64_t max_tokens, struct buf *out, struct wire_error *why)
+{
+    enum err e = write_body(a, c, model_id, max_tokens, out, why);
+    return codec_end_why(a, e, why);
 }

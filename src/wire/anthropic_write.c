@@ -198,7 +198,7 @@ static enum err write_end(struct anthropic_writer *w, struct buf *b, const struc
     return event_close(&o);
 }
 
-enum err anthropic_write_delta(struct anthropic_writer *w, struct arena *a, struct buf *b, const struct reply *r, const struct delta *d)
+static enum err write_delta(struct anthropic_writer *w, struct arena *a, struct buf *b, const struct reply *r, const struct delta *d)
 {
     enum err e = w->started || w->stopped ? ERR_OK : write_start(w, b, r);
     if (e || w->stopped || d->choice > 0)
@@ -219,6 +219,12 @@ enum err anthropic_write_delta(struct anthropic_writer *w, struct arena *a, stru
     case DELTA_END:        return write_end(w, b, r);
     }
     return ERR_INTERNAL;
+}
+
+enum err anthropic_write_delta(struct anthropic_writer *w, struct arena *a, struct buf *b, const struct reply *r, const struct delta *d)
+{
+    enum err e = write_delta(w, a, b, r, d);
+    return codec_end(a, NULL, e);
 }
 
 enum err anthropic_write_ping(struct buf *b) { return buf_put(b, S("event: ping\ndata: {\"type\":\"ping\"}\n\n")); }

@@ -8,6 +8,14 @@ enum err codec_bad(struct arena *a, struct wire_error *why, enum err e, const ch
     return e;
 }
 
+enum err codec_end_why(const struct arena *a, enum err e, struct wire_error *why)
+{
+    if (!a->failed)
+        return e;
+    *why = (struct wire_error){ ERR_LIMIT, STR_NONE, STR_NONE };
+    return ERR_LIMIT;
+}
+
 enum err codec_number(struct arena *a, const struct codec_number *d, json v, struct params *p, struct wire_error *why)
 {
     double real;

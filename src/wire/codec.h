@@ -3,6 +3,7 @@
 #define HEARTH_WIRE_CODEC_H
 
 #include "wire/call.h"
+#include "wire/delta.h"
 
 /* Fills *why ("param: what", param) and returns e. */
 enum err codec_bad(struct arena *a, struct wire_error *why, enum err e, const char *param, const char *what);
@@ -10,6 +11,12 @@ enum err codec_bad(struct arena *a, struct wire_error *why, enum err e, const ch
 /* The body as an object in c->root. ERR_SYNTAX when it is none, or when a key stands twice in one object, however deep: who guards or counts reads the
  * first of two, an upstream may read the last, so two readers could see two requests. */
 enum err codec_root(struct arena *a, struct call *c, struct wire_error *why);
+
+/* What every codec ends with: where an arena had no room for something, a part is lost, whatever was made of the rest. `b` may be NULL. */
+static inline bool codec_lost(const struct arena *a, const struct arena *b) { return a->failed || (b && b->failed); }
+static inline enum err codec_end(const struct arena *a, const struct arena *b, enum err e) { return codec_lost(a, b) ? ERR_LIMIT : e; }
+static inline enum wire_event codec_end_event(const struct arena *a, const struct arena *b, enum wire_event k) { return k != WIRE_ERROR && codec_lost(a, b) ? WIRE_INVALID : k; }
+enum err codec_end_why(const struct arena *a, enum err e, struct wire_error *why);
 
 /* A field that may be absent or null. `low` and `high` are inclusive. */
 struct codec_number { const char *name; size_t offset; bool integer; double low, high; };       /* offset: in struct params */

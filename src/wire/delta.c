@@ -150,4 +150,6 @@ void answer_add(struct answer *w, const struct delta *d)
     case DELTA_FINISH:     w->err = add_finish(w, c, d); break;
     default:               break;
     }
+    if (!w->err && w->a->failed)
+        w->err = ERR_LIMIT;
 }

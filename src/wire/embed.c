@@ -19,7 +19,7 @@ static enum err check_input(struct arena *a, const struct call *c, const char *n
     return ERR_OK;
 }
 
-enum err embed_decode(struct arena *a, enum dialect d, bool old, str body, struct call *out, struct wire_error *why)
+static enum err decode(struct arena *a, enum dialect d, bool old, str body, struct call *out, struct wire_error *why)
 {
     const char *name = old ? "prompt" : "input";
     *out = (struct call){ .dialect = d, .op = OP_EMBEDDING, .body = body, .generate = old };
@@ -39,7 +39,13 @@ enum err embed_decode(struct arena *a, enum dialect d, bool old, str body, struc
     return check_input(a, out, name, why);
 }
 
-enum err embed_translate(struct arena *a, const struct call *c, enum dialect to, str model_id, struct buf *out, struct wire_error *why)
+enum err embed_decode(struct arena *a, enum dialect d, bool old, str body, struct call *out, struct wire_error *why)
+{
+    enum err e = decode(a, d, old, body, out, why);
+    return codec_end_why(a, e, why);
+}
+
+static enum err translate(struct arena *a, const struct call *c, enum dialect to, str model_id, struct buf *out, struct wire_error *why)
 {
     struct json_out o;
     json one = json_type(c->input) == JSON_ARRAY ? json_first(c->input) : c->input, dimensions = json_member(c->root, S("dimensions"));
@@ -63,13 +69,19 @@ enum err embed_translate(struct arena *a, const struct call *c, enum dialect to,
     return o.err;
 }
 
+enum err embed_translate(struct arena *a, const struct call *c, enum dialect to, str model_id, struct buf *out, struct wire_error *why)
+{
+    enum err e = translate(a, c, to, model_id, out, why);
+    return codec_end_why(a, e, why);
+}
+
 /* ---- replies ---- */
 
 /* The list of what holds a vector each: OpenAI's objects, or Ollama's arrays. */
 static json vectors_of(enum dialect from, json v) { return json_member(v, from == DIALECT_OPENAI ? S("data") : S("embeddings")); }
 static json vector_of(enum dialect from, json item) { return from == DIALECT_OPENAI ? json_member(item, S("embedding")) : item; }
 
-enum err embed_read(struct arena *a, struct arena *scratch, enum dialect from, str body, struct reply *r)
+static enum err read_vectors(struct arena *a, struct arena *scratch, enum dialect from, str body, struct reply *r)
 {
     json v, usage;
     arena_reset(scratch);
@@ -91,36 +103,47 @@ enum err embed_read(struct arena *a, struct arena *scratch, enum dialect from, s
     return ERR_OK;
 }
 
+enum err embed_read(struct arena *a, struct arena *scratch, enum dialect from, str body, struct reply *r)
+{
+    enum err e = read_vectors(a, scratch, from, body, r);
+    return codec_end(a, scratch, e);
+}
+
 /* Four bytes of a float each, little-endian. */
-static enum err put_base64(struct json_out *o, json vector)
+static void put_base64(struct json_out *o, json vector)
 {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     struct buf b = { .max = 64u << 20 };
     uint32_t three = 0;
     int have = 0;
-    for (json x = json_first(vector); json_type(x) != JSON_NONE; x = json_next(x)) {
-        double number = 0;
+    enum err e = ERR_OK;
+    for (json x = json_first(vector); json_type(x) != JSON_NONE && !e; x = json_next(x)) {
+        double number;
         float f;
         uint32_t bits;
-        (void)json_f64(x, &number);
+        if (!json_f64(x, &number)) {
+            e = ERR_UPSTREAM;
+            break;
+        }
         f = (float)number;
         memcpy(&bits, &f, sizeof bits);
-        for (int k = 0; k < 4; k++) {
+        for (int k = 0; k < 4 && !e; k++) {
             three = three << 8 | (bits >> 8 * k & 0xFF);
             if (++have < 3)
                 continue;
-            (void)buf_put(&b, (str){ (char[]){ digits[three >> 18 & 63], digits[three >> 12 & 63], digits[three >> 6 & 63], digits[three & 63] }, 4 });
+            e = buf_put(&b, (str){ (char[]){ digits[three >> 18 & 63], digits[three >> 12 & 63], digits[three >> 6 & 63], digits[three & 63] }, 4 });
             three = 0;
             have = 0;
         }
     }
-    if (have) {
+    if (have && !e) {
         three <<= 8 * (3 - have);
-        (void)buf_put(&b, (str){ (char[]){ digits[three >> 18 & 63], digits[three >> 12 & 63], have == 2 ? digits[three >> 6 & 63] : '=', '=' }, 4 });
+        e = buf_put(&b, (str){ (char[]){ digits[three >> 18 & 63], digits[three >> 12 & 63], have == 2 ? digits[three >> 6 & 63] : '=', '=' }, 4 });
     }
     json_put_str(o, buf_str(&b));
     buf_free(&b);
-    return o->err;
+    if (e)
+        o->err = e;
 }
 
 static void write_openai(struct json_out *o, const struct call *c, enum dialect from, json list, str model, const struct reply *r)
@@ -139,7 +162,7 @@ static void write_openai(struct json_out *o, const struct call *c, enum dialect 
         json_put_i64(o, i);
         json_put_key(o, S("embedding"));
         if (c->base64)
-            (void)put_base64(o, vector_of(from, item));
+            put_base64(o, vector_of(from, item));
         else
             json_put_raw(o, json_span(vector_of(from, item)));
         json_close(o, '}');
@@ -180,7 +203,7 @@ static void write_ollama(struct json_out *o, const struct call *c, enum dialect 
     json_close(o, '}');
 }
 
-enum err embed_write(struct arena *scratch, const struct call *c, enum dialect from, str body, str model, const struct reply *r, struct buf *out)
+static enum err write_vectors(struct arena *scratch, const struct call *c, enum dialect from, str body, str model, const struct reply *r, struct buf *out)
 {
     json v;
     struct json_out o;
@@ -194,4 +217,10 @@ enum err embed_write(struct arena *scratch, const struct call *c, enum dialect f
     json_out_init(&o, out);
     (c->dialect == DIALECT_OPENAI ? write_openai : write_ollama)(&o, c, from, list, model, r);
     return o.err;
+}
+
+enum err embed_write(struct arena *scratch, const struct call *c, enum dialect from, str body, str model, const struct reply *r, struct buf *out)
+{
+    enum err e = write_vectors(scratch, c, from, body, model, r, out);
+    return codec_end(scratch, NULL, e);
 }

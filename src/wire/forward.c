@@ -84,7 +84,7 @@ static bool is_ours(struct arena *a, json key)
     return json_text(a, key, &text) == ERR_OK && str_starts(text, S("hearth"));
 }
 
-enum err codec_forward(struct arena *a, const struct call *c, str model_id, bool usage, str slices[CODEC_MAX_SLICES], size_t *n)
+static enum err forward(struct arena *a, const struct call *c, str model_id, bool usage, str slices[CODEC_MAX_SLICES], size_t *n)
 {
     struct cutter cut = { .out = slices };
     bool has_model = false, has_options = false;
@@ -116,4 +116,10 @@ enum err codec_forward(struct arena *a, const struct call *c, str model_id, bool
     cut_put(&cut, usage && c->stream && !has_options ? S(",\"stream_options\":{\"include_usage\":true}}") : S("}"));
     *n = cut.n;
     return cut.full ? ERR_LIMIT : ERR_OK;
+}
+
+enum err codec_forward(struct arena *a, const struct call *c, str model_id, bool usage, str slices[CODEC_MAX_SLICES], size_t *n)
+{
+    enum err e = forward(a, c, model_id, usage, slices, n);
+    return codec_end(a, NULL, e);
 }

@@ -119,7 +119,7 @@ static enum err read_prompt(struct arena *a, struct call *c, struct wire_error *
     return e || c->prompt.n ? e : read_load(a, c, "prompt", why);
 }
 
-enum err ollama_decode(struct arena *a, enum op op, bool generate, str body, struct call *out, struct wire_error *why)
+static enum err decode(struct arena *a, enum op op, bool generate, str body, struct call *out, struct wire_error *why)
 {
     struct call *c = out;
     *c = (struct call){ .dialect = DIALECT_OLLAMA, .op = op, .body = body, .include_usage = true, .generate = generate, .stream = true };
@@ -135,6 +135,12 @@ enum err ollama_decode(struct arena *a, enum op op, bool generate, str body, str
     if (json_type(json_member(c->root, S("tools"))) == JSON_ARRAY)
         c->tools = json_member(c->root, S("tools"));
     return generate ? read_prompt(a, c, why) : read_messages(a, c, why);
+}
+
+enum err ollama_decode(struct arena *a, enum op op, bool generate, str body, struct call *out, struct wire_error *why)
+{
+    enum err e = decode(a, op, generate, body, out, why);
+    return codec_end_why(a, e, why);
 }
 
 enum err ollama_upstream_body(struct arena *a, const struct call *c, str model_id, str slices[OPENAI_MAX_SLICES], size_t *n)
@@ -338,7 +344,7 @@ static enum err drop_rest(struct arena *a, json object, const str *read, size_t 
     return ERR_OK;
 }
 
-enum err ollama_to_chat(struct arena *a, const struct call *c, struct chat *out, struct wire_error *why)
+static enum err make_chat(struct arena *a, const struct call *c, struct chat *out, struct wire_error *why)
 {
     str options[sizeof numbers / sizeof *numbers + 1] = { S("stop") };
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
@@ -356,4 +362,10 @@ enum err ollama_to_chat(struct arena *a, const struct call *c, struct chat *out,
     if (!e)
         e = drop_rest(a, c->root, known, sizeof known / sizeof *known, "", out);
     return e ? e : drop_rest(a, json_member(c->root, S("options")), options, sizeof options / sizeof *options, "options.", out);
+}
+
+enum err ollama_to_chat(struct arena *a, const struct call *c, struct chat *out, struct wire_error *why)
+{
+    enum err e = make_chat(a, c, out, why);
+    return codec_end_why(a, e, why);
 }

@@ -40,7 +40,7 @@ static void give_done(struct ollama_reader *s, struct arena *a, struct arena *sc
     delta_give(sink, &(struct delta){ .kind = DELTA_END });
 }
 
-enum wire_event ollama_read_line(struct ollama_reader *s, struct arena *a, struct arena *scratch, str line, struct reply *r, const struct delta_sink *sink)
+static enum wire_event read_line(struct ollama_reader *s, struct arena *a, struct arena *scratch, str line, struct reply *r, const struct delta_sink *sink)
 {
     json v;
     bool done = false;
@@ -71,9 +71,21 @@ enum wire_event ollama_read_line(struct ollama_reader *s, struct arena *a, struc
     return WIRE_DONE;
 }
 
-enum err ollama_read_reply(struct ollama_reader *s, struct arena *a, struct arena *scratch, str body, struct reply *r, const struct delta_sink *sink)
+enum wire_event ollama_read_line(struct ollama_reader *s, struct arena *a, struct arena *scratch, str line, struct reply *r, const struct delta_sink *sink)
+{
+    enum wire_event k = read_line(s, a, scratch, line, r, sink);
+    return codec_end_event(a, scratch, k);
+}
+
+static enum err read_reply(struct ollama_reader *s, struct arena *a, struct arena *scratch, str body, struct reply *r, const struct delta_sink *sink)
 {
     return ollama_read_line(s, a, scratch, body, r, sink) == WIRE_DONE ? ERR_OK : ERR_UPSTREAM;
+}
+
+enum err ollama_read_reply(struct ollama_reader *s, struct arena *a, struct arena *scratch, str body, struct reply *r, const struct delta_sink *sink)
+{
+    enum err e = read_reply(s, a, scratch, body, r, sink);
+    return codec_end(a, scratch, e);
 }
 
 void ollama_read_error(struct arena *a, struct arena *scratch, int status, str body, struct reply *r) { openai_read_error(a, scratch, status, body, r); }

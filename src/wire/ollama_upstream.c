@@ -219,7 +219,7 @@ static void put_wishes(struct json_out *o, struct chat *c)
     json_put_bool(o, c->stream);
 }
 
-enum err ollama_from_chat(struct arena *a, struct chat *c, str model_id, struct buf *out, struct wire_error *why)
+static enum err write_body(struct arena *a, struct chat *c, str model_id, struct buf *out, struct wire_error *why)
 {
     struct json_out o;
     enum err e = check(a, c, why);
@@ -240,4 +240,10 @@ enum err ollama_from_chat(struct arena *a, struct chat *c, str model_id, struct 
     put_wishes(&o, c);
     json_close(&o, '}');
     return o.err;
+}
+
+enum err ollama_from_chat(struct arena *a, struct chat *c, str model_id, struct buf *out, struct wire_error *why)
+{
+    enum err e = write_body(a, c, model_id, out, why);
+    return codec_end_why(a, e, why);
 }

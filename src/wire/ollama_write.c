@@ -133,7 +133,7 @@ static enum err write_end(struct ollama_writer *w, struct arena *a, struct buf *
     return line_close(&o, true);
 }
 
-enum err ollama_write_delta(struct ollama_writer *w, struct arena *a, struct buf *b, const struct reply *r, const struct delta *d)
+static enum err write_delta(struct ollama_writer *w, struct arena *a, struct buf *b, const struct reply *r, const struct delta *d)
 {
     if (!w->init)
         answer_init(&w->kept, a, BODY_MAX);
@@ -156,6 +156,12 @@ enum err ollama_write_delta(struct ollama_writer *w, struct arena *a, struct buf
     }
 }
 
+enum err ollama_write_delta(struct ollama_writer *w, struct arena *a, struct buf *b, const struct reply *r, const struct delta *d)
+{
+    enum err e = write_delta(w, a, b, r, d);
+    return codec_end(a, NULL, e);
+}
+
 /* ---- a whole reply ---- */
 
 static enum err joined(struct arena *a, const struct answer_choice *c, enum block_kind one, enum block_kind other, str *out)
@@ -171,7 +177,7 @@ static enum err joined(struct arena *a, const struct answer_choice *c, enum bloc
     return e ? e : out->p ? ERR_OK : ERR_LIMIT;
 }
 
-enum err ollama_write_reply(struct arena *a, struct buf *b, const struct ollama_writer *w, const struct reply *r, const struct answer *answer)
+static enum err write_reply(struct arena *a, struct buf *b, const struct ollama_writer *w, const struct reply *r, const struct answer *answer)
 {
     static const struct answer_choice nothing;
     const struct answer_choice *c = answer->n ? &answer->choices[0] : &nothing;
@@ -187,6 +193,12 @@ enum err ollama_write_reply(struct arena *a, struct buf *b, const struct ollama_
     put_done(&o, w, r, c->finish);
     json_close(&o, '}');
     return o.err;
+}
+
+enum err ollama_write_reply(struct arena *a, struct buf *b, const struct ollama_writer *w, const struct reply *r, const struct answer *answer)
+{
+    enum err e = write_reply(a, b, w, r, answer);
+    return codec_end(a, NULL, e);
 }
 
 enum err ollama_write_loaded(struct buf *b, const struct ollama_writer *w, str reason)

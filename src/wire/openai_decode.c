@@ -171,7 +171,7 @@ static enum err read_prompt(struct arena *a, struct call *c, struct wire_error *
 
 /* ---- the whole ---- */
 
-enum err openai_decode(struct arena *a, enum op op, str body, struct call *out, struct wire_error *why)
+static enum err decode(struct arena *a, enum op op, str body, struct call *out, struct wire_error *why)
 {
     struct call *c = out;
     *c = (struct call){ .dialect = DIALECT_OPENAI, .op = op, .body = body };
@@ -184,6 +184,12 @@ enum err openai_decode(struct arena *a, enum op op, str body, struct call *out, 
     if ((e = read_stream(a, c, why)) || (e = read_params(a, c, why)) || (e = read_values(a, c, why)))
         return e;
     return op == OP_CHAT ? read_messages(a, c, why) : read_prompt(a, c, why);
+}
+
+enum err openai_decode(struct arena *a, enum op op, str body, struct call *out, struct wire_error *why)
+{
+    enum err e = decode(a, op, body, out, why);
+    return codec_end_why(a, e, why);
 }
 
 enum err openai_upstream_body(struct arena *a, const struct call *c, str model_id, str slices[OPENAI_MAX_SLICES], size_t *n)

@@ -75,7 +75,7 @@ static enum err give_choice(struct openai_reader *s, struct arena *scratch, json
     return e;
 }
 
-enum wire_event openai_read_deltas(struct openai_reader *s, struct arena *a, struct arena *scratch, str data, struct reply *r, const struct delta_sink *sink)
+static enum wire_event read_deltas(struct openai_reader *s, struct arena *a, struct arena *scratch, str data, struct reply *r, const struct delta_sink *sink)
 {
     enum openai_event kind = openai_read_event(a, scratch, data, r);
     json v;
@@ -97,7 +97,13 @@ enum wire_event openai_read_deltas(struct openai_reader *s, struct arena *a, str
     return (enum wire_event)kind;
 }
 
-enum err openai_read_reply_deltas(struct arena *a, struct arena *scratch, str body, struct reply *r, const struct delta_sink *sink)
+enum wire_event openai_read_deltas(struct openai_reader *s, struct arena *a, struct arena *scratch, str data, struct reply *r, const struct delta_sink *sink)
+{
+    enum wire_event k = read_deltas(s, a, scratch, data, r, sink);
+    return codec_end_event(a, scratch, k);
+}
+
+static enum err read_reply_deltas(struct arena *a, struct arena *scratch, str body, struct reply *r, const struct delta_sink *sink)
 {
     struct openai_reader s = { .begun = true };
     json v;
@@ -114,6 +120,12 @@ enum err openai_read_reply_deltas(struct arena *a, struct arena *scratch, str bo
     delta_give(sink, &(struct delta){ .kind = DELTA_USAGE });
     delta_give(sink, &(struct delta){ .kind = DELTA_END });
     return ERR_OK;
+}
+
+enum err openai_read_reply_deltas(struct arena *a, struct arena *scratch, str body, struct reply *r, const struct delta_sink *sink)
+{
+    enum err e = read_reply_deltas(a, scratch, body, r, sink);
+    return codec_end(a, scratch, e);
 }
 
 /* ---- writing ---- */

@@ -318,7 +318,7 @@ static void put_wishes(struct json_out *o, struct chat *c)
     }
 }
 
-enum err openai_from_chat(struct arena *a, struct chat *c, str model_id, bool plain, struct buf *out, struct wire_error *why)
+static enum err write_body(struct arena *a, struct chat *c, str model_id, bool plain, struct buf *out, struct wire_error *why)
 {
     struct json_out o;
     (void)why;
@@ -345,4 +345,10 @@ enum err openai_from_chat(struct arena *a, struct chat *c, str model_id, bool pl
     put_wishes(&o, c);
     json_close(&o, '}');
     return o.err;
+}
+
+enum err openai_from_chat(struct arena *a, struct chat *c, str model_id, bool plain, struct buf *out, struct wire_error *why)
+{
+    enum err e = write_body(a, c, model_id, plain, out, why);
+    return codec_end_why(a, e, why);
 }

@@ -89,7 +89,7 @@ static bool are_choices(json choices)
     return t == JSON_ARRAY;
 }
 
-enum openai_event openai_read_event(struct arena *a, struct arena *scratch, str data, struct reply *r)
+static enum openai_event read_event(struct arena *a, struct arena *scratch, str data, struct reply *r)
 {
     json v;
     if (str_starts(data, S("[DONE]"))) {
@@ -117,7 +117,13 @@ enum openai_event openai_read_event(struct arena *a, struct arena *scratch, str 
     return finish ? EVENT_FINISH : EVENT_DELTA;
 }
 
-enum err openai_read_reply(struct arena *a, struct arena *scratch, str body, struct reply *r)
+enum openai_event openai_read_event(struct arena *a, struct arena *scratch, str data, struct reply *r)
+{
+    enum openai_event k = read_event(a, scratch, data, r);
+    return (enum openai_event)codec_end_event(a, scratch, (enum wire_event)k);
+}
+
+static enum err read_reply(struct arena *a, struct arena *scratch, str body, struct reply *r)
 {
     json v;
     arena_reset(scratch);
@@ -138,6 +144,12 @@ enum err openai_read_reply(struct arena *a, struct arena *scratch, str body, str
     }
     r->finished = r->done = true;
     return ERR_OK;
+}
+
+enum err openai_read_reply(struct arena *a, struct arena *scratch, str body, struct reply *r)
+{
+    enum err e = read_reply(a, scratch, body, r);
+    return codec_end(a, scratch, e);
 }
 
 void openai_read_error(struct arena *a, struct arena *scratch, int status, str body, struct reply *r)

@@ -217,7 +217,7 @@ static enum err check(struct arena *a, const struct call *c, struct wire_error *
     return ERR_OK;
 }
 
-enum err openai_to_chat(struct arena *a, const struct call *c, struct chat *out, struct wire_error *why)
+static enum err make_chat(struct arena *a, const struct call *c, struct chat *out, struct wire_error *why)
 {
     bool parallel = false;
     chat_init(out);
@@ -241,4 +241,10 @@ enum err openai_to_chat(struct arena *a, const struct call *c, struct chat *out,
     if ((e = to_tools(a, c, out, why)) || (e = to_tool_choice(a, c->tool_choice, out, why)) || (e = to_format(a, c->response_format, out, why)))
         return e;
     return to_dropped(a, c, out);
+}
+
+enum err openai_to_chat(struct arena *a, const struct call *c, struct chat *out, struct wire_error *why)
+{
+    enum err e = make_chat(a, c, out, why);
+    return codec_end_why(a, e, why);
 }

@@ -42,7 +42,7 @@ static enum err check(struct arena *a, const struct call *c, struct wire_error *
     return ERR_OK;
 }
 
-enum err responses_decode(struct arena *a, str body, struct call *out, struct wire_error *why)
+static enum err decode(struct arena *a, str body, struct call *out, struct wire_error *why)
 {
     struct call *c = out;
     *c = (struct call){ .dialect = DIALECT_RESPONSES, .op = OP_CHAT, .body = body, .include_usage = true };
@@ -65,6 +65,12 @@ enum err responses_decode(struct arena *a, str body, struct call *out, struct wi
     c->tools = json_type(json_member(c->root, S("tools"))) == JSON_ARRAY ? json_member(c->root, S("tools")) : JSON_ABSENT;
     c->tool_choice = codec_absent(json_member(c->root, S("tool_choice"))) ? JSON_ABSENT : json_member(c->root, S("tool_choice"));
     return ERR_OK;
+}
+
+enum err responses_decode(struct arena *a, str body, struct call *out, struct wire_error *why)
+{
+    enum err e = decode(a, body, out, why);
+    return codec_end_why(a, e, why);
 }
 
 /* ---- items to turns ---- */
@@ -323,7 +329,7 @@ static enum err to_dropped(struct arena *a, const struct call *c, struct chat *o
     return ERR_OK;
 }
 
-enum err responses_to_chat(struct arena *a, const struct call *c, struct chat *out, struct wire_error *why)
+static enum err make_chat(struct arena *a, const struct call *c, struct chat *out, struct wire_error *why)
 {
     bool parallel = false;
     chat_init(out);
@@ -343,4 +349,10 @@ enum err responses_to_chat(struct arena *a, const struct call *c, struct chat *o
     if (!e)
         e = to_format(a, json_member(json_member(c->root, S("text")), S("format")), out, why);
     return e ? e : to_dropped(a, c, out);
+}
+
+enum err responses_to_chat(struct arena *a, const struct call *c, struct chat *out, struct wire_error *why)
+{
+    enum err e = make_chat(a, c, out, why);
+    return codec_end_why(a, e, why);
 }

@@ -347,7 +347,7 @@ static enum err write_end(struct responses_writer *w, struct buf *b, const struc
     return e ? e : write_response(w, b, r, &w->answer, cut ? S("response.incomplete") : S("response.completed"), S("completed"), ERR_OK, STR_NONE);
 }
 
-enum err responses_write_delta(struct responses_writer *w, struct arena *a, struct buf *b, const struct reply *r, const struct delta *d)
+static enum err write_delta(struct responses_writer *w, struct arena *a, struct buf *b, const struct reply *r, const struct delta *d)
 {
     enum err e = ERR_OK;
     if (!w->init) {
@@ -369,6 +369,12 @@ enum err responses_write_delta(struct responses_writer *w, struct arena *a, stru
     case DELTA_END:        return write_end(w, b, r);
     default:               return ERR_OK;
     }
+}
+
+enum err responses_write_delta(struct responses_writer *w, struct arena *a, struct buf *b, const struct reply *r, const struct delta *d)
+{
+    enum err e = write_delta(w, a, b, r, d);
+    return codec_end(a, NULL, e);
 }
 
 enum err responses_write_reply(struct buf *b, const struct responses_writer *w, const struct reply *r, const struct answer *answer)

@@ -79,11 +79,27 @@ static void memory_that_runs_out_is_an_answer(void **state)
     (void)state;
     struct arena a;
     arena_init(&a, 1 << 20);
-    arena_fail_after(0);
+    memory_fail_after(0);
     char *p = arena_alloc(&a, 10, 1);
-    arena_fail_after(SIZE_MAX);
+    memory_fail_after(SIZE_MAX);
     assert_null(p);
+    assert_true(a.failed);
     assert_non_null(arena_alloc(&a, 10, 1));
+    assert_true(a.failed);              /* what came before is still missing */
+    arena_reset(&a);
+    assert_false(a.failed);
+    assert_null(arena_alloc(&a, 2 << 20, 1));
+    assert_true(a.failed);
+    arena_free(&a);
+    assert_false(a.failed);
+    assert_null(arena_zeroed(&a, SIZE_MAX, 2, 1));
+    assert_true(a.failed);
+    struct buf b = { .max = 100 };
+    memory_fail_after(0);
+    enum err e = buf_put(&b, S("x"));
+    memory_fail_after(SIZE_MAX);
+    assert_int_equal(e, ERR_MEMORY);
+    assert_true(b.failed && !b.n);
     arena_free(&a);
 }
 
@@ -93,7 +109,9 @@ static void a_buffer_keeps_what_it_had(void **state)
     struct buf b;
     buf_init(&b, 10);
     assert_int_equal(buf_put(&b, S("12345678")), ERR_OK);
+    assert_false(b.failed);
     assert_int_equal(buf_put(&b, S("abc")), ERR_LIMIT);
+    assert_true(b.failed);
     assert_int_equal(buf_printf(&b, "%s", "abc"), ERR_LIMIT);
     assert_int_equal(buf_reserve(&b, SIZE_MAX), ERR_LIMIT);
     assert_true(str_eq(buf_str(&b), S("12345678")));
@@ -103,6 +121,9 @@ static void a_buffer_keeps_what_it_had(void **state)
     assert_true(str_eq(buf_str(&b), S("45678ab")));
     buf_drop(&b, 100);
     assert_int_equal(b.n, 0);
+    assert_true(b.failed);
+    buf_clear(&b);
+    assert_false(b.failed);
     buf_free(&b);
     assert_int_equal(b.max, 10);
 }
