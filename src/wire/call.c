@@ -21,6 +21,8 @@ void reply_init(struct reply *r)
                          .reasoning_tokens = TOKENS_UNKNOWN, .accepted_tokens = TOKENS_UNKNOWN, .rejected_tokens = TOKENS_UNKNOWN };
 }
 
+bool reply_has_usage(const struct reply *r) { return r->prompt_tokens != TOKENS_UNKNOWN || r->completion_tokens != TOKENS_UNKNOWN; }
+
 /* The length of all text parts, or ERR_UNSUPPORTED. */
 static enum err parts_text(struct arena *a, json parts, str *out)
 {

@@ -73,5 +73,6 @@ struct reply {
     int error_status;                   /* HTTP status, 0 when none is known */
 };
 void reply_init(struct reply *r);
+bool reply_has_usage(const struct reply *r);            /* the upstream said what it took: else a client is told nothing, not zero */
 
 #endif

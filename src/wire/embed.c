@@ -211,9 +211,11 @@ static enum err write_vectors(struct arena *scratch, const struct call *c, enum 
     if (json_parse(scratch, body, &JSON_DEFAULT_LIMITS, &v, NULL) != ERR_OK)
         return ERR_UPSTREAM;
     json list = vectors_of(from, v);
-    for (json item = json_first(list); json_type(item) != JSON_NONE; item = json_next(item))
-        if (json_type(vector_of(from, item)) != JSON_ARRAY)
-            return ERR_UPSTREAM;        /* base64 was not asked for */
+    for (json item = json_first(list); json_type(item) != JSON_NONE; item = json_next(item)) {
+        json vector = vector_of(from, item);
+        if (json_type(vector) != JSON_ARRAY || json_type(json_first(vector)) != JSON_NUMBER)
+            return ERR_UPSTREAM;        /* base64, which was not asked for; of a model without pooling a vector for each token */
+    }
     json_out_init(&o, out);
     (c->dialect == DIALECT_OPENAI ? write_openai : write_ollama)(&o, c, from, list, model, r);
     return o.err;

@@ -108,9 +108,11 @@ static void put_done(struct json_out *o, const struct ollama_writer *w, const st
     json_put_bool(o, true);
     put_number(o, S("total_duration"), w->now_ns - w->begin_ns);
     put_number(o, S("load_duration"), w->load_ns);
-    put_number(o, S("prompt_eval_count"), r->prompt_tokens);
+    if (r->prompt_tokens != TOKENS_UNKNOWN)
+        put_number(o, S("prompt_eval_count"), r->prompt_tokens);
     put_number(o, S("prompt_eval_duration"), first - w->begin_ns - w->load_ns);
-    put_number(o, S("eval_count"), r->completion_tokens);
+    if (r->completion_tokens != TOKENS_UNKNOWN)
+        put_number(o, S("eval_count"), r->completion_tokens);
     put_number(o, S("eval_duration"), w->now_ns - first);
 }
 

@@ -167,6 +167,10 @@ static void put_common(struct json_out *o, const struct openai_chat_writer *w, s
 
 static void put_usage(struct json_out *o, const struct reply *r)
 {
+    if (!reply_has_usage(r)) {
+        json_put_null(o);
+        return;
+    }
     json_open(o, '{');
     put_count(o, S("prompt_tokens"), r->prompt_tokens);
     put_count(o, S("completion_tokens"), r->completion_tokens);
@@ -282,7 +286,7 @@ enum err openai_write_chat_delta(struct openai_chat_writer *w, struct buf *b, co
     case DELTA_USAGE:
     case DELTA_SIGNATURE: return ERR_OK;        /* no word for it: openai_to_chat() could not take it back either */
     case DELTA_END:
-        if (w->include_usage)
+        if (w->include_usage && reply_has_usage(r))
             e = write_usage(w, b, r);
         return e ? e : buf_put(b, S("data: [DONE]\n\n"));
     case DELTA_THINKING:

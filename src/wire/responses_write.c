@@ -190,7 +190,7 @@ static void put_response(struct json_out *o, const struct responses_writer *w, c
     put_null(o, S("previous_response_id"));
     json_put_key(o, S("store"));
     json_put_bool(o, false);
-    if (ended)
+    if (ended && reply_has_usage(r))
         put_usage(o, r);
     else
         put_null(o, S("usage"));

@@ -56,6 +56,8 @@ static const struct { enum dialect from, to; bool old, base64; const char *body;
     { DIALECT_OPENAI, DIALECT_OLLAMA, true, false, "{\"data\":[{\"embedding\":[0.5]}]}", ERR_OK, "{\"embedding\":[0.5]}" },
     { DIALECT_OPENAI, DIALECT_OLLAMA, false, false, "{\"data\":[{\"embedding\":\"AAAA\"}]}", ERR_UPSTREAM, NULL },
     { DIALECT_OPENAI, DIALECT_OLLAMA, false, false, "{\"data\":[]}", ERR_UPSTREAM, NULL },
+    { DIALECT_OPENAI, DIALECT_OLLAMA, false, false, "{\"data\":[{\"embedding\":[[1,2],[3,4]]}]}", ERR_UPSTREAM, NULL },      /* llama-cpp-python without pooling: one for each token */
+    { DIALECT_OLLAMA, DIALECT_OPENAI, false, true, "{\"embeddings\":[[[1,2]]]}", ERR_UPSTREAM, NULL },
     { DIALECT_OLLAMA, DIALECT_OPENAI, false, false, "{\"embeddings\":[1]}", ERR_UPSTREAM, NULL },
     { DIALECT_OLLAMA, DIALECT_OPENAI, false, false, "<html>", ERR_UPSTREAM, NULL },
 };
