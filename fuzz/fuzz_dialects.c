@@ -38,8 +38,8 @@ static void check(struct arena *a, const struct call *c, int which)
     json v;
     enum err e = to_chat(a, c, &chat, &why);
     if (e == ERR_OK)
-        e = which == 0 ? openai_from_chat(a, &chat, S("m\"x"), false, &b, &why) : which == 1 ? anthropic_from_chat(a, &chat, S("m\"x"), 4096, &b, &why)
-                                                                                             : ollama_from_chat(a, &chat, S("m\"x"), &b, &why);
+        e = which <= OPENAI_OLLAMA ? openai_from_chat(a, &chat, S("m\"x"), (enum openai_flavour)which, &b, &why)
+            : which == OPENAI_OLLAMA + 1 ? anthropic_from_chat(a, &chat, S("m\"x"), 4096, &b, &why) : ollama_from_chat(a, &chat, S("m\"x"), &b, &why);
     if (e == ERR_OK) {
         assert(json_parse(a, buf_str(&b), &(struct json_limits){ 256, 8u << 20, 128u << 20 }, &v, NULL) == ERR_OK);
         assert(json_is(json_member(v, S("model")), S("m\"x")));
@@ -62,7 +62,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
         return 0;
     arena_init(&a, 64 << 20);
     enum err e = decode(&a, p[0] % 5, (str){ (const char *)p + 1, n - 1 }, &c, &why);
-    for (int which = 0; which < 3 && e == ERR_OK; which++)
+    for (int which = 0; which <= OPENAI_OLLAMA + 2 && e == ERR_OK; which++)
         check(&a, &c, which);
     if (e != ERR_OK && e != ERR_LIMIT)
         assert(why.message.n);

@@ -47,6 +47,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
     (void)openai_read_event(&a, &scratch, in, &r);
     reply_init(&r);
     (void)openai_read_reply(&a, &scratch, in, &r);
+    struct reply counted;
+    reply_init(&counted);
+    assert((openai_read_count(&scratch, in, &counted) == ERR_OK) == (counted.prompt_tokens >= 0));
     reply_init(&r);
     openai_read_error(&a, &scratch, 500, in, &r);
     json v;

@@ -112,7 +112,7 @@ struct provider_entry {
 };
 #define P(f) offsetof(struct provider_entry, f)
 static const struct option provider_options[] = {
-    { "api", OPTION_WORD, P(api), NULL, 0, 0, api_words, "what it speaks; embedded is hearth's own engine" },
+    { "api", OPTION_WORD, P(api), NULL, 0, 0, api_words, "what it speaks; embedded is hearth's own engine; vllm and llamacpp (llama-server) also count prompts for Anthropic's clients" },
     { "url", OPTION_URL, P(url), NULL, 0, 0, NULL, "http(s)://host:port/path, or unix:/path; /v1 is added when there is no path" },
     { "key", OPTION_SECRET, P(key), NULL, 0, 0, NULL, "sent as a bearer token" },
     { "zone", OPTION_WORD, P(zone), NULL, 0, 0, zone_words, "where bytes go: unset, a loopback address is machine and everything else cloud; private calls need it written" },

@@ -146,7 +146,7 @@ static enum err attempt_send(struct gate_req *r)
     if (!own.p || !fields.p)
         return ERR_LIMIT;
     struct http_request rq = { .method = S("POST"), .fields = fields, .body = r->slices, .n_body = r->n_slices,
-                               .target = r->up->target(r),
+                               .target = r->up->target(r), .beside = upstream_is_beside(r),
                                .first_byte_ms = p->first_byte_ms, .gap_ms = p->gap_ms };
     r->sent_us = clock_mono_us(&r->loop->gate->opt.clock);
     r->call_step = CALL_WAIT;
@@ -159,6 +159,8 @@ enum err gate_call(struct gate_req *r)
         attempt_seat, attempt_seat_back, attempt_engine, attempt_engine_back, attempt_intent, attempt_intent_back, attempt_send };
     if (r->again_us)
         return ERR_AGAIN;               /* not yet */
+    if (r->op == OP_COUNT && !upstream_counts(r))
+        return gate_estimate(r);
     if (r->call_step == CALL_SEAT) {
         enum err e = attempt_door(r);
         if (e != ERR_OK)
@@ -403,6 +405,8 @@ static enum err attempt_stream_end(struct gate_req *r)
 
 enum err gate_stream(struct gate_req *r)
 {
+    if (r->estimated)
+        return ERR_OK;
     if (!r->upstream_ended)
         return ERR_AGAIN;
     if (r->upstream_err != ERR_OK) {
@@ -411,6 +415,8 @@ enum err gate_stream(struct gate_req *r)
             return ERR_OK;
         return r->upstream_err;
     }
+    if (r->status != 200 && gate_has_no_count(r))
+        return gate_estimate(r);
     if (r->status != 200)
         return attempt_error_reply(r);
     if (r->sse_open || r->lines_open)

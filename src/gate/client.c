@@ -64,8 +64,8 @@ static enum err anthropic_client_decode(struct gate_req *r) { return anthropic_d
 
 static void anthropic_client_begin(struct gate_req *r)
 {
-    /* The count is due before most upstreams know it: a guess of four bytes a token, corrected by message_delta. */
-    r->speech->writer.anthropic = (struct anthropic_writer){ .id = prefixed(r, "msg_"), .model = asked_model(r), .input_tokens = 1 + (int64_t)r->asked.n / 4 };
+    /* The count is due before some upstreams tell it: a guess then, announced by a field of the reply and corrected by message_delta. */
+    r->speech->writer.anthropic = (struct anthropic_writer){ .id = prefixed(r, "msg_"), .model = asked_model(r), .input_tokens = gate_guess(r) };
 }
 
 static enum err anthropic_client_delta(struct gate_req *r, const struct delta *d)

@@ -56,7 +56,7 @@ void gate_explain(struct gate_req *r, enum err e)
     const struct decision *d = &r->decision;
     struct buf b;
     struct json_out o;
-    if (e == ERR_OK)
+    if (e == ERR_OK && (r->op != OP_COUNT || upstream_counts(r)))
         e = speak_request(r);
     buf_init(&b, 1 << 20);
     json_out_init(&o, &b);

@@ -322,7 +322,7 @@ str gate_reply_fields(struct gate_req *r)
 {
     const str id = { r->id, UUID_TEXT - 1 }, line = S("\r\n"), none = S("");
     str dropped = r->speech && r->speech->chat.n_dropped ? chat_dropped(r->a, &r->speech->chat) : none;
-    const str ids[] = { S("x-request-id: "), id, S("\r\nrequest-id: "), id, S("\r\nx-hearth-call: "), id, line, retry_fields(r),
+    const str ids[] = { S("x-request-id: "), id, S("\r\nrequest-id: "), id, S("\r\nx-hearth-call: "), id, line, gate_count_field(r), retry_fields(r),
                         dropped.n ? S("x-hearth-dropped: ") : none, dropped, dropped.n ? line : none };
     str first = arena_cat(r->a, ids, sizeof ids / sizeof *ids);
     if (!r->decision.model || !first.p)

@@ -141,6 +141,7 @@ struct gate_req {
     /* STREAM */
     int status;                         /* the upstream's */
     bool upstream_ended, paused, reply_started, holding, sse_open, lines_open;
+    bool estimated;                     /* the answer is a guess of ours: nothing is asked of the upstream any more */
     enum err upstream_err;
     struct sse sse;
     struct ndjson lines;                /* in place of it where the upstream speaks so */
@@ -212,6 +213,12 @@ void gate_again_forget(struct gate_req *r);              /* it ends while it wai
 void gate_on_again(struct io_timer *t);
 void gate_deadline_set(struct gate_loop *l, int64_t at_us);
 void gate_on_deadline(struct io_timer *t);
+
+/* count.c: how long a prompt is */
+int64_t gate_guess(const struct gate_req *r);            /* for want of a tokenizer: tokens, at least 1 */
+bool gate_has_no_count(struct gate_req *r);              /* the reply in r->taken says that the upstream does not know what it was asked */
+enum err gate_estimate(struct gate_req *r);              /* the guess becomes the answer of a call that only counts */
+str gate_count_field(const struct gate_req *r);          /* "x-hearth-count: …\r\n" for who is told a count, else empty */
 
 /* explain.c: what would become of a call */
 bool gate_is_explained(const struct gate_req *r);

@@ -24,14 +24,13 @@ static enum err speak_sliced(struct gate_req *r, enum err e)
 static enum err speak_translate(struct gate_req *r, str id)
 {
     struct speech *s = r->speech;
-    bool embedded = r->decision.model->provider->api == API_EMBEDDED;
     r->sink = &s->sink;
     if (r->op == OP_EMBEDDING && r->up->dialect != DIALECT_ANTHROPIC)
         return speak_sliced(r, embed_translate(r->a, &r->call, r->up->dialect, id, &s->body, &r->why));
-    if (r->op != OP_CHAT && !(r->op == OP_COUNT && embedded))
+    if (r->op != OP_CHAT && !(r->op == OP_COUNT && upstream_counts(r)))
         return gate_fail(r, ERR_UNSUPPORTED, arena_printf(r->a, "model %.*s is served by another API, which has no such operation", STR_ARG(r->decision.model->name)));
     enum err e = r->client->to_chat(r->a, &r->call, &s->chat, &r->why);
-    s->chat.early_count = embedded && s->chat.stream && r->dialect == DIALECT_ANTHROPIC;
+    s->chat.early_count = s->chat.stream && r->dialect == DIALECT_ANTHROPIC;
     return speak_sliced(r, e == ERR_OK ? r->up->from_chat(r, id) : e);
 }
 
@@ -92,6 +91,8 @@ static enum err speak_embedding(struct gate_req *r)
     out->max = r->view->cfg->reply_max;
     e = embed_write(scratch, &r->call, r->up->dialect, buf_str(&r->taken), r->call.model.n ? r->call.model : r->decision.model->name, &r->reply, out);
     buf_clear(&r->taken);
+    if (e == ERR_UPSTREAM)
+        return gate_fail(r, e, S("the upstream did not answer with one vector for each text: a model without pooling gives one for each token"));
     return e == ERR_OK ? buf_put(&r->taken, buf_str(out)) : e;
 }
 
@@ -108,12 +109,12 @@ enum err speak_reply(struct gate_req *r)
         return speak_loaded(r);
     if (r->op == OP_EMBEDDING)
         return speak_embedding(r);
-    if (r->op == OP_COUNT && r->sink)   /* our engine's answer is Anthropic's already */
-        return anthropic_read_count(&r->loop->scratch, buf_str(&r->taken), &r->reply);
     enum err e = r->up->reply(r, buf_str(&r->taken), r->sink);
     if (e != ERR_OK || !r->sink)
         return e;
     buf_clear(&r->taken);               /* the pieces have been copied out of it */
+    if (r->op == OP_COUNT)              /* asked for by Anthropic's clients only */
+        return buf_put(&r->taken, anthropic_count_body(r->a, r->reply.prompt_tokens));
     return r->speech->answer.err ? r->speech->answer.err : r->client->whole(r, &r->taken);
 }
 

@@ -8,20 +8,29 @@ static bool has_path(const struct gate_req *r) { return str_ends(r->decision.mod
 
 /* ---- OpenAI, and what is compatible ---- */
 
-static bool is_plain(const struct gate_req *r) { return r->decision.model->provider->api == API_OPENAI; }
+/* What a server does beside OpenAI's API: whose fields it takes, and where it counts the tokens of a chat request (beside /v1: that path is its own). */
+static const struct own { enum openai_flavour flavour; str count; bool beside; } owns[] = {     /* by enum provider_api */
+    [API_EMBEDDED] = { OPENAI_ENGINE, S("/count"), false },
+    [API_OPENAI] = { OPENAI_PLAIN, S(""), false },
+    [API_VLLM] = { OPENAI_VLLM, S("/tokenize"), true },
+    [API_LLAMACPP] = { OPENAI_LLAMACPP, S("/chat/completions/input_tokens"), false },
+    [API_OLLAMA] = { OPENAI_OLLAMA, S(""), false },
+    [API_ANTHROPIC] = { OPENAI_PLAIN, S(""), false },
+};
+static const struct own *own(const struct gate_req *r) { return &owns[r->decision.model->provider->api]; }
 
 /* OpenAI itself and Azure's service of it: their newer models refuse max_tokens. Others may know nothing else. */
 static bool is_openai(str url) { return str_starts(url, S("https://api.openai.com")) || str_find(url, S(".openai.azure.com")) < url.n; }
 
 static enum err openai_up_from_chat(struct gate_req *r, str id)
 {
-    r->speech->chat.newer_limit = is_plain(r) && is_openai(r->decision.model->provider->url);
-    return openai_from_chat(r->a, &r->speech->chat, id, is_plain(r), &r->speech->body, &r->why);
+    r->speech->chat.newer_limit = own(r)->flavour == OPENAI_PLAIN && is_openai(r->decision.model->provider->url);
+    return openai_from_chat(r->a, &r->speech->chat, id, own(r)->flavour, &r->speech->body, &r->why);
 }
 
 static str openai_up_target(const struct gate_req *r)
 {
-    return r->op == OP_COMPLETION ? S("/completions") : r->op == OP_EMBEDDING ? S("/embeddings") : r->op == OP_COUNT ? S("/count") : S("/chat/completions");
+    return r->op == OP_COMPLETION ? S("/completions") : r->op == OP_EMBEDDING ? S("/embeddings") : r->op == OP_COUNT ? own(r)->count : S("/chat/completions");
 }
 
 /* What an engine of ours is told of the call (infer/serve.h). The client's own bytes go to it as they are, and say nothing of these. */
@@ -50,6 +59,8 @@ _Static_assert((int)EVENT_DELTA == (int)WIRE_DELTA && (int)EVENT_FINISH == (int)
 
 static enum err openai_up_reply(struct gate_req *r, str body, const struct delta_sink *sink)
 {
+    if (r->op == OP_COUNT)
+        return openai_read_count(&r->loop->scratch, body, &r->reply);
     return sink ? openai_read_reply_deltas(r->a, &r->loop->scratch, body, &r->reply, sink) : openai_read_reply(r->a, &r->loop->scratch, body, &r->reply);
 }
 
@@ -141,6 +152,9 @@ static const struct upstream_side anthropic_side = { DIALECT_ANTHROPIC, false, a
                                                      anthropic_up_event, anthropic_up_reply, anthropic_up_error };
 static const struct upstream_side ollama_side = { DIALECT_OLLAMA, true, ollama_upstream_body, ollama_up_from_chat, ollama_up_target, openai_up_fields,
                                                   ollama_up_event, ollama_up_reply, ollama_up_error };
+
+bool upstream_counts(const struct gate_req *r) { return r->decision.model->provider->api == API_ANTHROPIC || own(r)->count.n; }
+bool upstream_is_beside(const struct gate_req *r) { return r->op == OP_COUNT && own(r)->beside && has_path(r); }
 
 const struct upstream_side *upstream_side(const struct gate_req *r)
 {

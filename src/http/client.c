@@ -606,8 +606,10 @@ static enum err x_write_head(struct http_exchange *x, const struct http_request 
         n += rq->body[i].n;
     if (!standard)
         snprintf(port, sizeof port, ":%u", o->port);
+    const char *last = rq->beside ? strrchr(o->base, '/') : NULL;
+    int base = (int)(last ? (size_t)(last - o->base) : strlen(o->base));
     bool bodiless = !rq->n_body && !str_eq(rq->method, S("POST")) && !str_eq(rq->method, S("PUT"));
-    enum err e = buf_printf(&x->request, "%.*s %s%.*s HTTP/1.1\r\nHost: %s%s%s%s\r\n", STR_ARG(rq->method), o->base, STR_ARG(rq->target), v6 ? "[" : "", o->host,
+    enum err e = buf_printf(&x->request, "%.*s %.*s%.*s HTTP/1.1\r\nHost: %s%s%s%s\r\n", STR_ARG(rq->method), base, o->base, STR_ARG(rq->target), v6 ? "[" : "", o->host,
                             v6 ? "]" : "", port);
     if (!e)
         e = buf_put(&x->request, rq->fields);

@@ -49,6 +49,7 @@ struct http_client_events {
 };
 struct http_request {
     str method, target;                 /* target is appended to the origin's base */
+    bool beside;                        /* in place of the base's last segment: "/v1" and "/tokenize" are "/tokenize" */
     str fields;                         /* "Name: value\r\n" lines beside Host, Content-Length, Connection */
     const str *body;                    /* slices, sent in order; must live until on_end */
     size_t n_body;

@@ -200,12 +200,14 @@ static enum err write_end(struct anthropic_writer *w, struct buf *b, const struc
 
 static enum err write_delta(struct anthropic_writer *w, struct arena *a, struct buf *b, const struct reply *r, const struct delta *d)
 {
+    if (d->kind == DELTA_START)
+        return ERR_OK;                  /* message_start says how long the prompt is: it waits until the upstream may know */
     enum err e = w->started || w->stopped ? ERR_OK : write_start(w, b, r);
     if (e || w->stopped || d->choice > 0)
         return e;                       /* this API has one choice */
     switch (d->kind) {
     case DELTA_START:
-    case DELTA_USAGE:      return ERR_OK;
+    case DELTA_USAGE:      return ERR_OK;       /* known with the end */
     case DELTA_TEXT:
     case DELTA_REFUSAL:    return write_in(w, b, OPEN_TEXT, d, S("text_delta"), S("text"));
     case DELTA_THINKING:   return write_thinking(w, b, d);

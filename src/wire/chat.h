@@ -69,7 +69,7 @@ struct chat {
     json metadata;
     bool stream, include_usage;
     bool newer_limit;                   /* max_tokens goes as max_completion_tokens */
-    bool early_count;                   /* our engine shall say with its first event how long the prompt is */
+    bool early_count;                   /* an upstream that can shall say how long the prompt is before its first token */
     bool has_image;
     str dropped[CHAT_MAX_DROPPED];
     size_t n_dropped;

@@ -21,6 +21,8 @@ enum err openai_upstream_body(struct arena *a, const struct call *c, str model_i
 /* ---- what an upstream answers ---- */
 /* A whole reply body (status 200). ERR_UPSTREAM when it is not a completion. Strings are copied to `a`; `scratch` is reset. */
 enum err openai_read_reply(struct arena *a, struct arena *scratch, str body, struct reply *r);
+/* What a server says of the tokens of a chat request that it was given to count: vLLM's {"count":n} of /tokenize, llama-server's {"input_tokens":n}: r->prompt_tokens. */
+enum err openai_read_count(struct arena *scratch, str body, struct reply *r);
 /* An error body of any shape (OpenAI's, {"error":"text"}, {"detail":…}, {"message":…}, HTML): fills error_*; never fails. */
 void openai_read_error(struct arena *a, struct arena *scratch, int status, str body, struct reply *r);
 

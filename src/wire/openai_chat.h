@@ -10,8 +10,15 @@
 #include "wire/openai.h"
 
 enum err openai_to_chat(struct arena *a, const struct call *c, struct chat *out, struct wire_error *why);
-/* `plain`: an upstream of which only OpenAI's own fields are known (top_k and min_p are dropped). A stream asks for usage. */
-enum err openai_from_chat(struct arena *a, struct chat *c, str model_id, bool plain, struct buf *out, struct wire_error *why);
+/* Whose fields beside OpenAI's own may be used. A stream asks for usage. */
+enum openai_flavour {
+    OPENAI_PLAIN,                       /* nobody's: top_k, min_p and thinking are dropped */
+    OPENAI_ENGINE,                      /* ours */
+    OPENAI_VLLM,
+    OPENAI_LLAMACPP,                    /* llama-server */
+    OPENAI_OLLAMA                       /* Ollama below /v1 (openai/openai.go, ChatCompletionRequest): it ignores what it does not know, so that is not sent */
+};
+enum err openai_from_chat(struct arena *a, struct chat *c, str model_id, enum openai_flavour flavour, struct buf *out, struct wire_error *why);
 
 struct openai_reader { bool begun; int64_t tools[8]; uint8_t finished; };        /* one stream; zeroed before its first event */
 enum wire_event openai_read_deltas(struct openai_reader *s, struct arena *a, struct arena *scratch, str data, struct reply *r, const struct delta_sink *sink);

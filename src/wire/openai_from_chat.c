@@ -101,8 +101,10 @@ static enum err put_content(struct arena *a, struct json_out *o, const struct tu
     return e;
 }
 
-static void put_reasoning(struct json_out *o, struct chat *c, const struct turn *t, bool plain)
+static void put_reasoning(struct json_out *o, struct chat *c, const struct turn *t, enum openai_flavour flavour)
 {
+    bool plain = flavour == OPENAI_PLAIN;
+    str field = flavour == OPENAI_OLLAMA ? S("reasoning") : S("reasoning_content");
     for (size_t i = 0; i < t->n; i++) {
         const struct part *p = &t->parts[i];
         if (p->kind != PART_THINKING)
@@ -111,18 +113,18 @@ static void put_reasoning(struct json_out *o, struct chat *c, const struct turn 
             chat_drop(c, S("thinking"));
             continue;
         }
-        put_pair(o, S("reasoning_content"), p->text);
+        put_pair(o, field, p->text);
         plain = true;                   /* there is one field: what else was thought is dropped by name */
     }
 }
 
-static enum err put_turn(struct arena *a, struct json_out *o, struct chat *c, const struct turn *t, bool plain)
+static enum err put_turn(struct arena *a, struct json_out *o, struct chat *c, const struct turn *t, enum openai_flavour flavour)
 {
     json_open(o, '{');
     put_pair(o, S("role"), role_name(t->role));
     if (t->name.n)
         put_pair(o, S("name"), t->name);
-    put_reasoning(o, c, t, plain);
+    put_reasoning(o, c, t, flavour);
     enum err e = put_content(a, o, t);
     if (count(t, PART_TOOL_CALL))
         put_calls(o, t);
@@ -256,9 +258,10 @@ static void put_i64(struct json_out *o, str key, int64_t v)
     json_put_i64(o, v);
 }
 
-static void put_params(struct json_out *o, struct chat *c, bool plain)
+static void put_params(struct json_out *o, struct chat *c, enum openai_flavour flavour)
 {
     const struct params *p = &c->params;
+    bool plain = flavour == OPENAI_PLAIN || flavour == OPENAI_OLLAMA;
     put_f64(o, S("temperature"), p->temperature);
     put_f64(o, S("top_p"), p->top_p);
     put_f64(o, S("frequency_penalty"), p->frequency_penalty);
@@ -294,7 +297,7 @@ static void put_params(struct json_out *o, struct chat *c, bool plain)
 }
 
 /* Thinking is asked for by effort here, and models without it refuse the field: a budget that only allows it is a hint. */
-static void put_wishes(struct json_out *o, struct chat *c)
+static void put_wishes(struct json_out *o, struct chat *c, enum openai_flavour flavour)
 {
     if (c->effort.n)
         put_pair(o, S("reasoning_effort"), c->effort);
@@ -306,22 +309,47 @@ static void put_wishes(struct json_out *o, struct chat *c)
         json_put_key(o, S("metadata"));
         json_put_raw(o, json_span(c->metadata));
     }
-    if (c->early_count) {
-        json_put_key(o, S("hearth_prompt_tokens"));
+    if (c->early_count && (flavour == OPENAI_ENGINE || flavour == OPENAI_LLAMACPP)) {
+        json_put_key(o, flavour == OPENAI_ENGINE ? S("hearth_prompt_tokens") : S("return_progress"));
         json_put_bool(o, true);
     }
     if (c->stream) {
         json_put_key(o, S("stream"));
         json_put_bool(o, true);
         json_put_key(o, S("stream_options"));
-        json_put_raw(o, S("{\"include_usage\":true}"));
+        json_put_raw(o, c->early_count && flavour == OPENAI_VLLM ? S("{\"include_usage\":true,\"continuous_usage_stats\":true}") : S("{\"include_usage\":true}"));
     }
 }
 
-static enum err write_body(struct arena *a, struct chat *c, str model_id, bool plain, struct buf *out, struct wire_error *why)
+/* What Ollama would pass over: refused where the answer would be another one without it. */
+static enum err check_ollama(struct arena *a, struct chat *c, struct wire_error *why)
+{
+    if (c->params.n != PARAM_UNSET && c->params.n > 1)
+        return codec_bad(a, why, ERR_UNSUPPORTED, "n", "this model gives one answer at a time");
+    if (json_count(c->logit_bias))
+        return codec_bad(a, why, ERR_UNSUPPORTED, "logit_bias", "this model does not take it");
+    if (c->n_tools && (c->tool_choice == TOOLS_REQUIRED || c->tool_choice == TOOLS_NAMED))
+        return codec_bad(a, why, ERR_UNSUPPORTED, "tool_choice", "this model decides itself whether to call a tool");
+    if (c->tool_choice == TOOLS_NONE)
+        c->n_tools = 0;
+    if (c->parallel_tools == 0)
+        chat_drop(c, S("parallel_tool_calls"));
+    if (c->user.n)
+        chat_drop(c, S("user"));
+    if (json_count(c->metadata))
+        chat_drop(c, S("metadata"));
+    c->parallel_tools = -1;
+    c->user = STR_NONE;
+    c->metadata = JSON_ABSENT;
+    return ERR_OK;
+}
+
+static enum err write_body(struct arena *a, struct chat *c, str model_id, enum openai_flavour flavour, struct buf *out, struct wire_error *why)
 {
     struct json_out o;
-    (void)why;
+    enum err e = flavour == OPENAI_OLLAMA ? check_ollama(a, c, why) : ERR_OK;
+    if (e)
+        return e;
     if (has_marks(c))
         chat_drop(c, S("cache_control"));
     json_out_init(&o, out);
@@ -334,21 +362,20 @@ static enum err write_body(struct arena *a, struct chat *c, str model_id, bool p
             put_results(&o, c, &c->turns[i]);
             continue;
         }
-        enum err e = put_turn(a, &o, c, &c->turns[i], plain);
-        if (e)
+        if ((e = put_turn(a, &o, c, &c->turns[i], flavour)))
             return e;
     }
     json_close(&o, ']');
     put_tools(&o, c);
     put_format(&o, c);
-    put_params(&o, c, plain);
-    put_wishes(&o, c);
+    put_params(&o, c, flavour);
+    put_wishes(&o, c, flavour);
     json_close(&o, '}');
     return o.err;
 }
 
-enum err openai_from_chat(struct arena *a, struct chat *c, str model_id, bool plain, struct buf *out, struct wire_error *why)
+enum err openai_from_chat(struct arena *a, struct chat *c, str model_id, enum openai_flavour flavour, struct buf *out, struct wire_error *why)
 {
-    enum err e = write_body(a, c, model_id, plain, out, why);
+    enum err e = write_body(a, c, model_id, flavour, out, why);
     return codec_end_why(a, e, why);
 }

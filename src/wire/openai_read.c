@@ -50,6 +50,7 @@ static void read_common(struct arena *a, struct arena *scratch, json v, struct r
     if (!r->fingerprint.n)
         codec_note(a, scratch, json_member(v, S("system_fingerprint")), &r->fingerprint);
     codec_tokens(json_member(json_member(v, S("hearth")), S("prompt_tokens")), &r->prompt_tokens);      /* our engine, asked to say it early */
+    codec_tokens(json_member(json_member(v, S("prompt_progress")), S("total")), &r->prompt_tokens);     /* llama-server, asked for progress */
 }
 
 /* What the SDKs take for an error: `if chunk.get("error")` in Python. */
@@ -150,6 +151,18 @@ enum err openai_read_reply(struct arena *a, struct arena *scratch, str body, str
 {
     enum err e = read_reply(a, scratch, body, r);
     return codec_end(a, scratch, e);
+}
+
+enum err openai_read_count(struct arena *scratch, str body, struct reply *r)
+{
+    json v;
+    arena_reset(scratch);
+    if (json_parse(scratch, body, &JSON_DEFAULT_LIMITS, &v, NULL) == ERR_OK) {
+        codec_tokens(json_member(v, S("count")), &r->prompt_tokens);
+        codec_tokens(json_member(v, S("input_tokens")), &r->prompt_tokens);
+    }
+    r->finished = r->done = true;
+    return codec_end(scratch, NULL, r->prompt_tokens == TOKENS_UNKNOWN ? ERR_UPSTREAM : ERR_OK);
 }
 
 void openai_read_error(struct arena *a, struct arena *scratch, int status, str body, struct reply *r)

@@ -266,7 +266,7 @@ static void openai_itself_is_told_the_limit_in_its_newer_way(void **state)
         chat_init(&c);
         c.params.max_tokens = 5;
         c.newer_limit = newer;
-        assert_int_equal(openai_from_chat(&a, &c, S("m"), true, &b, &why), ERR_OK);
+        assert_int_equal(openai_from_chat(&a, &c, S("m"), OPENAI_PLAIN, &b, &why), ERR_OK);
         assert_true(str_find(buf_str(&b), newer ? S("\"max_completion_tokens\":5") : S("\"max_tokens\":5")) < b.n);
         buf_free(&b);
         arena_free(&a);

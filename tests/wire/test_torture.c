@@ -69,7 +69,7 @@ static void request(struct run *r)
     if (!r->err)
         r->err = to_chat(r, &c, &chat, &why);
     if (!r->err)
-        r->err = r->to == OPENAI      ? openai_from_chat(r->a, &chat, S("m"), false, &b, &why)
+        r->err = r->to == OPENAI      ? openai_from_chat(r->a, &chat, S("m"), OPENAI_ENGINE, &b, &why)
                  : r->to == ANTHROPIC ? anthropic_from_chat(r->a, &chat, S("m"), 100, &b, &why)
                                       : ollama_from_chat(r->a, &chat, S("m"), &b, &why);
     if (!r->err) {
