@@ -6,6 +6,7 @@
 #include <arpa/inet.h>
 #include <curl/curl.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -98,6 +99,19 @@ static void drop(struct maker *m, CURL *easy)
     free(t);
 }
 
+/* A connection that no transfer of libcurl's own uses is idle to it: while it makes another one, it closes those that are older than 118 s or
+ * whose peer has ended them, whoever uses them, and the number of the descriptor is soon somebody else's. So what is watched is a descriptor
+ * of our own, and a plain connection is taken away from libcurl altogether. */
+static void hand_over(struct maker *m, CURL *easy, int fd)
+{
+    struct link l = { .fd = fcntl(fd, F_DUPFD_CLOEXEC, 0), .easy = easy, .tls = m->o.tls };
+    if (l.fd < 0 || !l.tls) {
+        drop(m, easy);
+        l.easy = NULL;
+    }
+    m->ev.on_link(m->ctx, l.fd < 0 ? ERR_MEMORY : ERR_OK, l.fd < 0 ? "no descriptor is left for this connection" : NULL, l.fd < 0 ? NULL : &l);
+}
+
 static void finished(struct maker *m, CURL *easy, CURLcode result)
 {
     curl_socket_t fd = CURL_SOCKET_BAD;
@@ -119,8 +133,7 @@ static void finished(struct maker *m, CURL *easy, CURLcode result)
         m->ev.on_link(m->ctx, e, detail, NULL);
         return;
     }
-    struct link l = { .fd = fd, .easy = easy, .tls = m->o.tls };
-    m->ev.on_link(m->ctx, ERR_OK, NULL, &l);
+    hand_over(m, easy, fd);
 }
 
 static void collect(struct maker *m)
@@ -268,6 +281,7 @@ static bool configure(struct maker *m, CURL *c, struct attempt *t)
     ok = ok && curl_easy_setopt(c, CURLOPT_SSL_VERIFYPEER, 1L) == CURLE_OK && curl_easy_setopt(c, CURLOPT_SSL_VERIFYHOST, 2L) == CURLE_OK;
     ok = ok && curl_easy_setopt(c, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) == CURLE_OK;
     ok = ok && curl_easy_setopt(c, CURLOPT_FRESH_CONNECT, 1L) == CURLE_OK && curl_easy_setopt(c, CURLOPT_OPENSOCKETFUNCTION, open_socket) == CURLE_OK;
+    ok = ok && curl_easy_setopt(c, CURLOPT_MAXAGE_CONN, (long)INT32_MAX) == CURLE_OK;
     ok = ok && curl_easy_setopt(c, CURLOPT_ERRORBUFFER, t->error) == CURLE_OK && curl_easy_setopt(c, CURLOPT_PRIVATE, (char *)t) == CURLE_OK;
     if (ok && *m->o.ca_file)
         ok = curl_easy_setopt(c, CURLOPT_CAINFO, m->o.ca_file) == CURLE_OK;
@@ -395,8 +409,7 @@ void link_close(struct maker *m, struct link *l)
 {
     if (l->easy)
         drop(m, l->easy);
-    else
-        close(l->fd);
+    close(l->fd);
     l->easy = NULL;
     l->fd = -1;
 }

@@ -1,7 +1,7 @@
 /* http/connect.h: connections made by libcurl, and bytes over them; private to the client. Includes: core, io, libcurl (in the .c).
  *
  * A maker belongs to one origin on one loop. libcurl resolves, connects, speaks to proxies and does TLS, in connect-only mode and
- * without blocking; plain sockets are then read and written by system calls, TLS through curl_easy_send() and curl_easy_recv()
+ * without blocking; plain sockets are then ours alone, read and written by system calls, TLS goes through curl_easy_send() and curl_easy_recv()
  * (curl, "CURLOPT_CONNECT_ONLY"). Unix sockets are connected without libcurl. */
 #ifndef HEARTH_HTTP_CONNECT_H
 #define HEARTH_HTTP_CONNECT_H
@@ -11,8 +11,8 @@
 #include <sys/uio.h>
 
 struct link {
-    int fd;
-    void *easy;                         /* libcurl's handle, which owns the socket; NULL: ours */
+    int fd;                             /* ours */
+    void *easy;                         /* TLS: libcurl's handle, which has a descriptor of its own for the same connection; else NULL */
     bool tls;
 };
 
