@@ -56,7 +56,7 @@ static const struct option upstream_options[] = {
     { "first_byte", OPTION_DURATION, C(upstream.first_byte_ms), "10m", 0, 0, NULL, "from the request to the first byte of the reply" },
     { "gap", OPTION_DURATION, C(upstream.gap_ms), "2m", 0, 0, NULL, "between two pieces of a reply" },
     { "idle", OPTION_DURATION, C(upstream.idle_ms), "1m", 0, 0, NULL, "an unused connection is kept" },
-    { "idle_max", OPTION_SIZE, C(upstream.idle_max), "64", 1, 10000, NULL, "unused connections kept, per provider and thread" },
+    { "idle_max", OPTION_SIZE, C(upstream.idle_max), "1024", 1, 10000, NULL, "unused connections kept, per provider and thread" },
     { "open_max", OPTION_SIZE, C(upstream.open_max), "1024", 1, 100000, NULL, "connections at once, per provider and thread; further calls wait" },
 };
 static const struct option engine_options[] = {

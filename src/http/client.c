@@ -12,7 +12,7 @@
 enum { TICK_MS = 50, SLICES = 40, HEAD_MAX = 16384, FREE_MAX = 64 };
 
 const struct http_client_limits http_client_limits_default = {
-    .connect_ms = 10000, .first_byte_ms = 600000, .gap_ms = 120000, .idle_ms = 60000, .idle_max = 64, .open_max = 1024, .head = 64u << 10,
+    .connect_ms = 10000, .first_byte_ms = 600000, .gap_ms = 120000, .idle_ms = 60000, .idle_max = 1024, .open_max = 1024, .head = 64u << 10,
 };
 
 enum x_state { X_WAIT, X_SEND, X_HEAD, X_BODY };

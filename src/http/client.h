@@ -31,7 +31,7 @@ struct http_client_limits {
     int64_t first_byte_ms;              /* from the request being sent to the head; default 600,000 */
     int64_t gap_ms;                     /* between two pieces; default 120,000 */
     int64_t idle_ms;                    /* an unused connection is kept; default 60,000 */
-    size_t idle_max;                    /* kept per origin; default 64 */
+    size_t idle_max;                    /* kept per origin; default 1024, all of them: making one costs as much as a call, with TLS much more */
     size_t open_max;                    /* per origin; past it exchanges wait; default 1024 */
     size_t head;                        /* bytes of a reply's head; default 64 KiB */
 };
