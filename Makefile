@@ -25,7 +25,7 @@ test-slow:
 	@tools/test-all slow
 
 bench: build
-	@tools/setup test
+	@tools/setup bench
 	@bench/run
 
 # Installs what is built, so that `sudo make install` makes nothing as root.
