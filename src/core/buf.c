@@ -42,15 +42,10 @@ enum err buf_reserve(struct buf *b, size_t more)
     return ERR_OK;
 }
 
-enum err buf_put(struct buf *b, str s)
+enum err buf_put_growing(struct buf *b, str s)
 {
     enum err e = buf_reserve(b, s.n);
-    if (e)
-        return e;
-    if (s.n)
-        memcpy(b->p + b->n, s.p, s.n);
-    b->n += s.n;
-    return ERR_OK;
+    return e ? e : buf_put(b, s);
 }
 
 enum err buf_putc(struct buf *b, char c) { return buf_put(b, (str){ &c, 1 }); }

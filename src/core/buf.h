@@ -20,7 +20,16 @@ void buf_init(struct buf *b, size_t max);
 void buf_free(struct buf *b);                           /* memory back; keeps `max` */
 void buf_clear(struct buf *b);                          /* n = 0, memory kept */
 enum err buf_reserve(struct buf *b, size_t more);       /* room for `more` bytes after n */
-enum err buf_put(struct buf *b, str s);
+enum err buf_put_growing(struct buf *b, str s);         /* buf_put() where there is no room yet */
+static inline enum err buf_put(struct buf *b, str s)
+{
+    if (s.n > b->cap - b->n)
+        return buf_put_growing(b, s);
+    if (s.n)
+        memcpy(b->p + b->n, s.p, s.n);
+    b->n += s.n;
+    return ERR_OK;
+}
 enum err buf_putc(struct buf *b, char c);
 enum err buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void buf_drop(struct buf *b, size_t n);                 /* forgets the first n bytes, moves the rest down */

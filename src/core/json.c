@@ -57,14 +57,6 @@ static void space(struct parser *q)
         q->at++;
 }
 
-/* True when one of eight bytes is a quote, a backslash, a control byte or not ASCII ("Bit Twiddling Hacks", zero in word). */
-static bool any_special(uint64_t v)
-{
-    const uint64_t ones = 0x0101010101010101u, high = 0x8080808080808080u;
-    uint64_t quote = v ^ ones * '"', slash = v ^ ones * '\\';
-    return ((v | (v - ones * 0x20) | (quote - ones) | (slash - ones)) & high) != 0;
-}
-
 static int hex4(const unsigned char *p)
 {
     int v = 0;
@@ -122,13 +114,7 @@ static enum err string(struct parser *q, uint32_t extra)
     if (e)
         return e;
     for (;;) {
-        uint64_t eight;
-        while (q->n - q->at >= sizeof eight) {
-            memcpy(&eight, q->p + q->at, sizeof eight);
-            if (any_special(eight))
-                break;
-            q->at += sizeof eight;
-        }
+        q->at += json_plain((str){ (const char *)q->p + q->at, q->n - q->at });
         if (q->at >= q->n)
             return wrong(q, q->n, "the text ends inside a string");
         unsigned char c = q->p[q->at];
@@ -139,10 +125,8 @@ static enum err string(struct parser *q, uint32_t extra)
         if (c == '\\') {
             q->nodes[i].kind |= ESCAPED;
             e = escape(q);
-        } else if (c >= 0x80) {
-            e = wide(q);
         } else {
-            q->at++;
+            e = wide(q);
         }
         if (e)
             return e;
@@ -440,10 +424,15 @@ json json_member(json object, str name)
 {
     if (json_type(object) != JSON_OBJECT)
         return JSON_ABSENT;
-    json v = json_first(object);
-    for (size_t i = json_count(object); i--; v = (json){ v.doc, node(v)->next + 1 })
-        if (json_is((json){ v.doc, v.at - 1 }, name))
-            return v;
+    const struct json_node *nodes = object.doc->nodes;
+    uint32_t at = object.at + 1;        /* a key; its value follows it */
+    for (uint32_t i = nodes[object.at].count; i--; at = nodes[at + 1].next) {
+        const struct json_node *k = &nodes[at];
+        bool same = k->kind & ESCAPED ? json_is((json){ object.doc, at }, name)
+                                      : k->size == name.n + 2 && memcmp(object.doc->text.p + k->start + 1, name.p, name.n) == 0;
+        if (same)
+            return (json){ object.doc, at + 1 };
+    }
     return JSON_ABSENT;
 }
 

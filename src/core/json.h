@@ -85,5 +85,7 @@ void json_put_null(struct json_out *o);
 void json_put_raw(struct json_out *o, str json_text);   /* a value's bytes, as they are */
 /* A text as the inside of a JSON string, without quotes: for streaming into a string piece by piece. */
 enum err json_escape(struct buf *b, str text);
+/* Length of the beginning of `text` that stands in a JSON string as it is and is ASCII. */
+size_t json_plain(str text);
 
 #endif

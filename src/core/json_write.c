@@ -5,6 +5,41 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
+/* True when one of eight bytes is a quote, a backslash, a control byte or not ASCII ("Bit Twiddling Hacks", zero in word). */
+static bool any_special(uint64_t v)
+{
+    const uint64_t ones = 0x0101010101010101u, high = 0x8080808080808080u;
+    uint64_t quote = v ^ ones * '"', slash = v ^ ones * '\\';
+    return ((v | (v - ones * 0x20) | (quote - ones) | (slash - ones)) & high) != 0;
+}
+
+size_t json_plain(str text)
+{
+    const unsigned char *p = (const unsigned char *)text.p;
+    size_t i = 0;
+#ifdef __SSE2__
+    for (; text.n - i >= 16; i += 16) {
+        __m128i v = _mm_loadu_si128((const __m128i *)(const void *)(p + i));
+        __m128i bad = _mm_or_si128(_mm_cmpeq_epi8(v, _mm_set1_epi8('"')), _mm_cmpeq_epi8(v, _mm_set1_epi8('\\')));
+        bad = _mm_or_si128(bad, _mm_cmplt_epi8(v, _mm_set1_epi8(0x20)));   /* signed: bytes above ASCII, too */
+        int mask = _mm_movemask_epi8(bad);
+        if (mask)
+            return i + (size_t)__builtin_ctz((unsigned)mask);
+    }
+#endif
+    for (uint64_t eight; text.n - i >= sizeof eight; i += sizeof eight) {
+        memcpy(&eight, p + i, sizeof eight);
+        if (any_special(eight))
+            break;
+    }
+    while (i < text.n && p[i] >= 0x20 && p[i] < 0x80 && p[i] != '"' && p[i] != '\\')
+        i++;
+    return i;
+}
 
 void json_out_init(struct json_out *o, struct buf *b) { *o = (struct json_out){ .b = b }; }
 
@@ -56,10 +91,9 @@ enum err json_escape(struct buf *b, str text)
         return ERR_OK;                  /* it may have no address */
     const char *p = text.p, *end = text.p + text.n;
     while (p < end) {
-        const char *run = p;
-        while (p < end && (unsigned char)*p >= 0x20 && *p != '"' && *p != '\\' && (unsigned char)*p < 0x80)
-            p++;
-        enum err e = buf_put(b, (str){ run, (size_t)(p - run) });
+        size_t run = json_plain((str){ p, (size_t)(end - p) });
+        enum err e = buf_put(b, (str){ p, run });
+        p += run;
         if (e || p == end)
             return e;
         unsigned char c = (unsigned char)*p;

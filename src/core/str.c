@@ -9,7 +9,7 @@ bool str_ieq(str a, str b)
     if (a.n != b.n)
         return false;
     for (size_t i = 0; i < a.n; i++)
-        if (lower(a.p[i]) != lower(b.p[i]))
+        if (a.p[i] != b.p[i] && lower(a.p[i]) != lower(b.p[i]))
             return false;
     return true;
 }
@@ -53,6 +53,18 @@ bool str_cut(str s, char sep, str *head, str *tail)
     *head = (str){ s.p, i };
     *tail = found ? (str){ s.p + i + 1, s.n - i - 1 } : (str){ s.p ? s.p + s.n : NULL, 0 };
     return found;
+}
+
+size_t str_join(char *to, size_t room, const str *parts, size_t n)
+{
+    size_t at = 0;
+    for (size_t i = 0; i < n; i++) {
+        size_t k = parts[i].n < room - at ? parts[i].n : room - at;
+        if (k)
+            memcpy(to + at, parts[i].p, k);
+        at += k;
+    }
+    return at;
 }
 
 bool str_u64(str s, uint64_t *out)

@@ -41,6 +41,9 @@ bool str_cut(str s, char sep, str *head, str *tail);
 /* The whole slice as a decimal number, no sign for u64, no spaces, no overflow: else false and *out untouched. */
 bool str_u64(str s, uint64_t *out);
 bool str_i64(str s, int64_t *out);
+/* The parts one after the other into `to`, as far as there is room; how many bytes that were. */
+size_t str_join(char *to, size_t room, const str *parts, size_t n);
+
 enum { STR_I64 = 20 };                              /* "-9223372036854775808" */
 str str_from_i64(int64_t v, char text[STR_I64]);    /* in decimal; lies in `text`, without NUL */
 

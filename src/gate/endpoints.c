@@ -433,13 +433,13 @@ static bool host_is_listed(const struct gate_config *cfg, str host)
 static bool host_is_ours(str host, uint16_t port)
 {
     static const str names[] = { S("localhost"), S("127.0.0.1"), S("[::1]") };
-    char suffix[8];
-    int n = snprintf(suffix, sizeof suffix, ":%u", port);
+    char number[STR_I64];
+    str suffix = str_from_i64(port, number);
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         if (host.n < names[i].n || !str_ieq(str_slice(host.p, names[i].n), names[i]))
             continue;
         str rest = str_skip(host, names[i].n);
-        if (rest.n == 0 ? port == 80 : str_eq(rest, str_slice(suffix, (size_t)n)))
+        if (rest.n == 0 ? port == 80 : rest.p[0] == ':' && str_eq(str_skip(rest, 1), suffix))
             return true;
     }
     return false;

@@ -327,13 +327,12 @@ str gate_reply_fields(struct gate_req *r)
     str first = arena_cat(r->a, ids, sizeof ids / sizeof *ids);
     if (!r->decision.model || !first.p)
         return first;
-    char fingerprint[HEX_DIGEST], overhead[24];
+    char fingerprint[HEX_DIGEST], overhead[STR_I64];
     if (r->ready)
         hex_encode(r->ready->fingerprint.b, sizeof r->ready->fingerprint.b, fingerprint);
-    int n = snprintf(overhead, sizeof overhead, "%lld", (long long)gate_overhead_us(r));
     const str more[] = { first, S("x-hearth-model: "), r->decision.model->name, S("\r\nx-hearth-route: "), r->decision.reason ? record_route(r) : none,
                          S("\r\nx-hearth-fingerprint: "), r->ready ? str_slice(fingerprint, HEX_DIGEST) : S("unknown"), S("\r\nx-hearth-overhead-us: "),
-                         str_slice(overhead, (size_t)n), line, has_cost_trailer(r) ? S("Trailer: x-hearth-cost\r\n") : r->call.stream ? none : cost_field(r) };
+                         str_from_i64(gate_overhead_us(r), overhead), line, has_cost_trailer(r) ? S("Trailer: x-hearth-cost\r\n") : r->call.stream ? none : cost_field(r) };
     str all = arena_cat(r->a, more, sizeof more / sizeof *more);
     return all.p ? all : first;
 }

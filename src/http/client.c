@@ -6,7 +6,6 @@
 #include "http/connect.h"
 
 #include <assert.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 enum { TICK_MS = 50, SLICES = 40, HEAD_MAX = 16384, FREE_MAX = 64 };
@@ -600,21 +599,20 @@ static enum err x_write_head(struct http_exchange *x, const struct http_request 
 {
     const struct http_origin *o = &x->pool->o;
     bool v6 = strchr(o->host, ':') != NULL, standard = *o->unix_path || o->port == (o->tls ? 443 : 80);
-    char port[8] = "";
+    bool bodiless = !rq->n_body && !str_eq(rq->method, S("POST")) && !str_eq(rq->method, S("PUT"));
+    char port[STR_I64], length[STR_I64];
     size_t n = 0;
     for (size_t i = 0; i < rq->n_body; i++)
         n += rq->body[i].n;
-    if (!standard)
-        snprintf(port, sizeof port, ":%u", o->port);
     const char *last = rq->beside ? strrchr(o->base, '/') : NULL;
-    int base = (int)(last ? (size_t)(last - o->base) : strlen(o->base));
-    bool bodiless = !rq->n_body && !str_eq(rq->method, S("POST")) && !str_eq(rq->method, S("PUT"));
-    enum err e = buf_printf(&x->request, "%.*s %.*s%.*s HTTP/1.1\r\nHost: %s%s%s%s\r\n", STR_ARG(rq->method), base, o->base, STR_ARG(rq->target), v6 ? "[" : "", o->host,
-                            v6 ? "]" : "", port);
-    if (!e)
-        e = buf_put(&x->request, rq->fields);
-    if (!e)
-        e = bodiless ? buf_put(&x->request, S("\r\n")) : buf_printf(&x->request, "Content-Length: %zu\r\n\r\n", n);
+    const str base = { o->base, last ? (size_t)(last - o->base) : strlen(o->base) };
+    const str none = S("");
+    const str parts[] = { rq->method, S(" "), base, rq->target, S(" HTTP/1.1\r\nHost: "), v6 ? S("[") : none, str_of(o->host), v6 ? S("]") : none,
+                          standard ? none : S(":"), standard ? none : str_from_i64(o->port, port), S("\r\n"), rq->fields, bodiless ? none : S("Content-Length: "),
+                          bodiless ? none : str_from_i64((int64_t)n, length), bodiless ? none : S("\r\n"), S("\r\n") };
+    enum err e = ERR_OK;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts && !e; i++)
+        e = buf_put(&x->request, parts[i]);
     x->total = x->request.n + n;
     return e;
 }

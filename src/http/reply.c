@@ -2,7 +2,6 @@
 #include "http/conn.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <sys/socket.h>
 
 enum { LINGER_MS = 2000 };
@@ -126,10 +125,31 @@ void conn_flush(struct http_conn *c)
 
 /* ---- replies ---- */
 
-static int head_line(char *p, size_t n, int status, str type, bool close)
+static size_t head_line(char *p, size_t room, int status, str type, bool close)
 {
-    return snprintf(p, n, "HTTP/1.1 %d %.*s\r\n%s%.*s%s%s", status, STR_ARG(reason(status)), type.n ? "Content-Type: " : "", (int)type.n, type.n ? type.p : "",
-                    type.n ? "\r\n" : "", close ? "Connection: close\r\n" : "");
+    char number[STR_I64];
+    const str none = S(""), parts[] = { S("HTTP/1.1 "), str_from_i64(status, number), S(" "), reason(status), S("\r\n"), type.n ? S("Content-Type: ") : none, type,
+                                        type.n ? S("\r\n") : none, close ? S("Connection: close\r\n") : none };
+    return str_join(p, room, parts, sizeof parts / sizeof *parts);
+}
+
+static size_t length_line(char *p, size_t room, size_t n)
+{
+    char number[STR_I64];
+    const str parts[] = { S("Content-Length: "), str_from_i64((int64_t)n, number), S("\r\n\r\n") };
+    return str_join(p, room, parts, sizeof parts / sizeof *parts);
+}
+
+/* The line before a chunk: its size in hexadecimal. Lies at the end of `p`. */
+static struct iovec chunk_line(char p[24], size_t n)
+{
+    char *at = p + 24;
+    *--at = '\n';
+    *--at = '\r';
+    do
+        *--at = "0123456789abcdef"[n & 15];
+    while (n >>= 4);
+    return (struct iovec){ at, (size_t)(p + 24 - at) };
 }
 
 static struct iovec piece(str s) { return (struct iovec){ (void *)(uintptr_t)s.p, s.n }; }
@@ -155,9 +175,8 @@ enum err http_reply(struct http_req *r, int status, str type, str fields, str bo
     if (!c)
         return ERR_CLIENT;
     bool close = !r->head.keep_alive || !c->server->listening;
-    int n = head_line(line, sizeof line, status, type, close);
-    int m = snprintf(length, sizeof length, "Content-Length: %zu\r\n\r\n", body.n);
-    struct iovec iov[] = { { line, (size_t)n }, piece(fields), { length, (size_t)m }, piece(r->no_body ? STR_NONE : body) };
+    size_t n = head_line(line, sizeof line, status, type, close), m = length_line(length, sizeof length, body.n);
+    struct iovec iov[] = { { line, n }, piece(fields), { length, m }, piece(r->no_body ? STR_NONE : body) };
     conn_send(c, iov, 4);
     bool gone = c->hung_up;
     reply_ended(c, r);
@@ -174,8 +193,8 @@ enum err http_reply_start(struct http_req *r, int status, str type, str fields)
     r->chunked = r->head.minor == 1;
     if (!r->chunked)
         r->head.keep_alive = false;
-    int n = head_line(line, sizeof line, status, type, !r->head.keep_alive || !c->server->listening);
-    struct iovec iov[] = { { line, (size_t)n }, piece(fields), piece(r->chunked ? S("Transfer-Encoding: chunked\r\n\r\n") : S("\r\n")) };
+    size_t n = head_line(line, sizeof line, status, type, !r->head.keep_alive || !c->server->listening);
+    struct iovec iov[] = { { line, n }, piece(fields), piece(r->chunked ? S("Transfer-Encoding: chunked\r\n\r\n") : S("\r\n")) };
     /* Corked: it leaves together with the first piece. */
     bool idle = !conn_pending(c);
     keep_rest(c, iov, 3, 0);
@@ -193,7 +212,7 @@ static void send_piece(struct http_conn *c, struct http_req *r, str data, bool l
         data = STR_NONE;
     if (data.n) {
         if (r->chunked)
-            iov[n++] = (struct iovec){ size, (size_t)snprintf(size, sizeof size, "%zx\r\n", data.n) };
+            iov[n++] = chunk_line(size, data.n);
         iov[n++] = piece(data);
         if (r->chunked)
             iov[n++] = piece(last && !trailers.n ? S("\r\n0\r\n\r\n") : S("\r\n"));
@@ -268,12 +287,11 @@ void conn_reject(struct http_conn *c, const struct http_head *h, int status, con
     arena_init(&a, 1 << 16);
     if (s->h.on_reject)
         s->h.on_reject(s->h.ctx, h, status, what, &a, &out);
-    int n = head_line(line, sizeof line, status, out.content_type, true);
-    int m = snprintf(length, sizeof length, "Content-Length: %zu\r\n\r\n", out.body.n);
+    size_t n = head_line(line, sizeof line, status, out.content_type, true), m = length_line(length, sizeof length, out.body.n);
     c->state = CONN_LINGER;
     buf_free(&c->in);
     c->in_at = 0;
-    conn_send(c, (struct iovec[]){ { line, (size_t)n }, piece(out.fields), { length, (size_t)m }, piece(out.body) }, 4);
+    conn_send(c, (struct iovec[]){ { line, n }, piece(out.fields), { length, m }, piece(out.body) }, 4);
     arena_free(&a);
     if (c->hung_up)
         conn_close(c);

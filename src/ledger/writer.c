@@ -1,5 +1,6 @@
 /* ledger/writer.c: the one thread that writes. A batch is a transaction; its entries come back when COMMIT has said yes or no.
  * After a no the chain goes on from where the file really ends. */
+#include "core/json.h"
 #include "core/log.h"
 #include "ledger/store.h"
 
@@ -161,7 +162,7 @@ static void clean_texts(struct ledger *l, struct ledger_row *row)
         if (row_fields[i].type != 'T')
             continue;
         str *s = (str *)((char *)row + row_fields[i].offset);
-        if (!s->p || (str_is_utf8(*s) && str_index(*s, '\0') == s->n))
+        if (!s->p || json_plain(*s) == s->n || (str_is_utf8(*s) && str_index(*s, '\0') == s->n))
             continue;
         *s = arena_str(&l->arena, *s);
         for (size_t k = 0; s->p && k < s->n; k++)

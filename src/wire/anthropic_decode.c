@@ -17,34 +17,39 @@ static const str known[] = { S("model"), S("messages"), S("system"), S("stream")
 
 /* ---- reading ---- */
 
-/* A string, or a list of objects that each have a type. */
-static enum err read_content(struct arena *a, struct call *c, json v, const char *param, struct wire_error *why)
+/* A string, or a list of objects that each have a type: NULL, or what is wrong. */
+static const char *read_content(struct call *c, json v)
 {
     if (json_type(v) == JSON_STRING)
-        return ERR_OK;
+        return NULL;
     if (json_type(v) != JSON_ARRAY)
-        return codec_bad(a, why, ERR_SYNTAX, param, "must be a string or a list of content blocks");
+        return "must be a string or a list of content blocks";
     for (json b = json_first(v); json_type(b) != JSON_NONE; b = json_next(b)) {
         json type = json_member(b, S("type"));
         if (json_type(type) != JSON_STRING)
-            return codec_bad(a, why, ERR_SYNTAX, param, "each block needs a type");
+            return "each block needs a type";
         if (json_is(type, S("text")) && json_type(json_member(b, S("text"))) != JSON_STRING)
-            return codec_bad(a, why, ERR_SYNTAX, param, "a text block needs its text");
+            return "a text block needs its text";
         c->has_image |= json_is(type, S("image"));
     }
-    return ERR_OK;
+    return NULL;
+}
+
+/* A complaint about message i, or a field of it. */
+static enum err bad_message(struct arena *a, size_t i, const char *field, const char *what, struct wire_error *why)
+{
+    char param[48];
+    snprintf(param, sizeof param, "messages.%zu%s", i, field);
+    return codec_bad(a, why, ERR_SYNTAX, param, what);
 }
 
 static enum err read_message(struct arena *a, struct call *c, json v, size_t i, struct wire_error *why)
 {
     struct message *m = &c->messages[i];
-    char param[48];
     json role = json_member(v, S("role"));
     *m = (struct message){ .whole = v, .content = json_member(v, S("content")) };
-    snprintf(param, sizeof param, "messages.%zu", i);
     if (json_type(v) != JSON_OBJECT)
-        return codec_bad(a, why, ERR_SYNTAX, param, "must be an object");
-    snprintf(param, sizeof param, "messages.%zu.role", i);
+        return bad_message(a, i, "", "must be an object", why);
     if (json_is(role, S("user")))
         m->role = ROLE_USER;
     else if (json_is(role, S("assistant")))
@@ -52,9 +57,9 @@ static enum err read_message(struct arena *a, struct call *c, json v, size_t i, 
     else if (json_is(role, S("system")))
         m->role = ROLE_SYSTEM;
     else
-        return codec_bad(a, why, ERR_SYNTAX, param, "must be user, assistant or system");
-    snprintf(param, sizeof param, "messages.%zu.content", i);
-    return read_content(a, c, m->content, param, why);
+        return bad_message(a, i, ".role", "must be user, assistant or system", why);
+    const char *wrong = read_content(c, m->content);
+    return wrong ? bad_message(a, i, ".content", wrong, why) : ERR_OK;
 }
 
 static enum err read_messages(struct arena *a, struct call *c, struct wire_error *why)
@@ -89,7 +94,8 @@ static enum err read_values(struct arena *a, struct call *c, struct wire_error *
             return codec_bad(a, why, ERR_SYNTAX, "tool_choice", "must be an object");
         c->tool_choice = choice;
     }
-    return codec_absent(system) ? ERR_OK : read_content(a, c, system, "system", why);
+    const char *wrong = codec_absent(system) ? NULL : read_content(c, system);
+    return wrong ? codec_bad(a, why, ERR_SYNTAX, "system", wrong) : ERR_OK;
 }
 
 static enum err decode(struct arena *a, enum op op, str body, struct call *out, struct wire_error *why)

@@ -103,38 +103,44 @@ static bool role_of(json v, enum role *out)
     return false;
 }
 
-static enum err read_parts(struct arena *a, struct call *c, json parts, const char *param, struct wire_error *why)
+/* NULL, or what is wrong with them. */
+static const char *read_parts(struct call *c, json parts)
 {
     for (json p = json_first(parts); json_type(p) != JSON_NONE; p = json_next(p)) {
         json type = json_member(p, S("type"));
         if (json_type(type) != JSON_STRING)
-            return codec_bad(a, why, ERR_SYNTAX, param, "each part needs a type");
+            return "each part needs a type";
         if (!json_is(type, S("text")))
             c->has_image = true;
         else if (json_type(json_member(p, S("text"))) != JSON_STRING)
-            return codec_bad(a, why, ERR_SYNTAX, param, "a text part needs its text");
+            return "a text part needs its text";
     }
-    return ERR_OK;
+    return NULL;
+}
+
+/* A complaint about message i, or a field of it. */
+static enum err bad_message(struct arena *a, size_t i, const char *field, const char *what, struct wire_error *why)
+{
+    char param[48];
+    snprintf(param, sizeof param, "messages[%zu]%s", i, field);
+    return codec_bad(a, why, ERR_SYNTAX, param, what);
 }
 
 static enum err read_message(struct arena *a, struct call *c, json v, size_t i, struct wire_error *why)
 {
     struct message *m = &c->messages[i];
-    char param[48];
     *m = (struct message){ .whole = v, .content = json_member(v, S("content")) };
-    snprintf(param, sizeof param, "messages[%zu]", i);
     if (json_type(v) != JSON_OBJECT)
-        return codec_bad(a, why, ERR_SYNTAX, param, "must be an object");
-    snprintf(param, sizeof param, "messages[%zu].role", i);
+        return bad_message(a, i, "", "must be an object", why);
     if (!role_of(json_member(v, S("role")), &m->role))
-        return codec_bad(a, why, ERR_SYNTAX, param, "must be system, developer, user, assistant or tool");
-    snprintf(param, sizeof param, "messages[%zu].content", i);
+        return bad_message(a, i, ".role", "must be system, developer, user, assistant or tool", why);
     enum json_type t = json_type(m->content);
+    const char *wrong = NULL;
     if (t == JSON_ARRAY)
-        return read_parts(a, c, m->content, param, why);
-    if (t == JSON_STRING || ((t == JSON_NONE || t == JSON_NULL) && m->role == ROLE_ASSISTANT))
-        return ERR_OK;
-    return codec_bad(a, why, ERR_SYNTAX, param, "must be a string or a list of parts");
+        wrong = read_parts(c, m->content);
+    else if (t != JSON_STRING && ((t != JSON_NONE && t != JSON_NULL) || m->role != ROLE_ASSISTANT))
+        wrong = "must be a string or a list of parts";
+    return wrong ? bad_message(a, i, ".content", wrong, why) : ERR_OK;
 }
 
 static enum err read_messages(struct arena *a, struct call *c, struct wire_error *why)

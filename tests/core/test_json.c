@@ -240,6 +240,23 @@ static void what_is_written_reads_back(void **state)
     arena_free(&a);
 }
 
+/* Every byte, at every place of texts of every length up to a few steps of the search, in memory of exactly that size. */
+static void what_needs_no_escape_is_told_at_every_place(void **state)
+{
+    (void)state;
+    for (size_t n = 0; n <= 40; n++)
+        for (size_t at = 0; at < n; at++)
+            for (int c = 0; c < 256; c++) {
+                char *text = malloc(n);
+                memset(text, 'x', n);
+                text[at] = (char)c;
+                bool plain = c >= 0x20 && c < 0x80 && c != '"' && c != '\\';
+                assert_int_equal(json_plain((str){ text, n }), plain ? n : at);
+                free(text);
+            }
+    assert_int_equal(json_plain(STR_NONE), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -251,6 +268,7 @@ int main(void)
         cmocka_unit_test(a_duplicate_is_found_however_deep_it_lies),
         cmocka_unit_test(depth_nodes_bytes_and_memory_are_limited),
         cmocka_unit_test(what_is_written_reads_back),
+        cmocka_unit_test(what_needs_no_escape_is_told_at_every_place),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -163,6 +163,13 @@ static void slices_are_cut_and_compared(void **state)
     assert_int_equal(str_find(S("aab"), S("ab")), 1);
     assert_int_equal(str_find(S("aab"), S("ba")), 3);
     assert_int_equal(str_find(S("aab"), STR_NONE), 0);
+    const str parts[] = { S("ab"), STR_NONE, S("cde") };
+    for (size_t room = 0; room <= 6; room++) {
+        char *to = malloc(room);
+        size_t n = str_join(to, room, parts, 3);
+        assert_true(str_eq((str){ to, n }, str_slice("abcde", room < 5 ? room : 5)));
+        free(to);
+    }
 }
 
 static void utf8_is_strict_and_never_cut(void **state)
