@@ -1,4 +1,5 @@
-/* core/queue.c: one mutex, one condition. The taker is woken by queue_wake() alone, so that a turn of a loop costs one wake. */
+/* core/queue.c: one mutex, and a semaphore for the one that takes: a condition would cost a system call more for each sleep, since its mutex
+ * comes back as a contended one. The taker is woken by queue_wake() alone, so that a turn of a loop costs one wake. */
 #include "core/queue.h"
 
 #include <assert.h>
@@ -7,18 +8,12 @@
 
 enum err queue_init(struct queue *q, size_t max_items, size_t max_bytes)
 {
-    pthread_condattr_t attr;
     *q = (struct queue){ .max_items = max_items, .max_bytes = max_bytes };
     q->tail = &q->head;
-    if (pthread_condattr_init(&attr))
-        return ERR_MEMORY;
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    int failed = pthread_cond_init(&q->filled, &attr);
-    pthread_condattr_destroy(&attr);
-    if (failed)
+    if (sem_init(&q->bell, 0, 0))
         return ERR_MEMORY;
     if (pthread_mutex_init(&q->lock, NULL)) {
-        pthread_cond_destroy(&q->filled);
+        sem_destroy(&q->bell);
         return ERR_MEMORY;
     }
     return ERR_OK;
@@ -28,7 +23,7 @@ void queue_destroy(struct queue *q)
 {
     assert(!q->head);
     pthread_mutex_destroy(&q->lock);
-    pthread_cond_destroy(&q->filled);
+    sem_destroy(&q->bell);
 }
 
 enum err queue_reserve(struct queue *q)
@@ -87,7 +82,7 @@ void queue_wake(struct queue *q)
     q->sleeping = false;
     pthread_mutex_unlock(&q->lock);
     if (sleeping)
-        pthread_cond_signal(&q->filled);
+        sem_post(&q->bell);
 }
 
 static struct timespec after_ms(int64_t ms)
@@ -103,17 +98,29 @@ static struct timespec after_ms(int64_t ms)
     return t;
 }
 
-struct queue_item *queue_take_all(struct queue *q, int64_t wait_ms)
+/* Until queue_wake() or queue_close(), or `wait_ms` are over (negative: no bound); with the lock held before and after. A ring
+ * that came too late for an earlier sleep only makes this look again. */
+static void sleep_until_woken(struct queue *q, int64_t wait_ms)
 {
     struct timespec until = wait_ms > 0 ? after_ms(wait_ms) : (struct timespec){ 0 };
-    pthread_mutex_lock(&q->lock);
-    if (!q->head && !q->closed && wait_ms) {
-        int failed = 0;
-        q->sleeping = true;
-        while (q->sleeping && !q->closed && failed != ETIMEDOUT)
-            failed = wait_ms < 0 ? pthread_cond_wait(&q->filled, &q->lock) : pthread_cond_timedwait(&q->filled, &q->lock, &until);
-        q->sleeping = false;
+    bool late = false;
+    q->sleeping = true;
+    while (q->sleeping && !q->closed && !late) {
+        pthread_mutex_unlock(&q->lock);
+        if (wait_ms < 0)
+            (void)sem_wait(&q->bell);
+        else
+            late = sem_clockwait(&q->bell, CLOCK_MONOTONIC, &until) && errno == ETIMEDOUT;
+        pthread_mutex_lock(&q->lock);
     }
+    q->sleeping = false;
+}
+
+struct queue_item *queue_take_all(struct queue *q, int64_t wait_ms)
+{
+    pthread_mutex_lock(&q->lock);
+    if (!q->head && !q->closed && wait_ms)
+        sleep_until_woken(q, wait_ms);
     struct queue_item *all = q->head;
     q->head = NULL;
     q->tail = &q->head;
@@ -127,5 +134,5 @@ void queue_close(struct queue *q)
     pthread_mutex_lock(&q->lock);
     q->closed = true;
     pthread_mutex_unlock(&q->lock);
-    pthread_cond_broadcast(&q->filled);
+    sem_post(&q->bell);
 }

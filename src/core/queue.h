@@ -9,12 +9,13 @@
 #include "core/err.h"
 
 #include <pthread.h>
+#include <semaphore.h>
 
 struct queue_item { struct queue_item *next; size_t bytes; };
 
 struct queue {
     pthread_mutex_t lock;
-    pthread_cond_t filled;
+    sem_t bell;
     struct queue_item *head, **tail;
     size_t items, bytes;                /* waiting now */
     size_t max_items, max_bytes;

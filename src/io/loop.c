@@ -6,16 +6,20 @@
 #include <uv.h>
 
 #include <assert.h>
-#include <stdatomic.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 struct io_loop {
     uv_loop_t uv;
     uv_prepare_t turn;
     uv_check_t woken;
-    uv_async_t stopper;
-    atomic_bool stop;
+    uv_poll_t bell;                     /* of wake_fd */
+    int wake_fd;
+    atomic_bool rung;                   /* wake_fd is readable, or about to be */
+    struct io_wake *wakes, stopper;
     void (*on_turn)(void *ctx);
     void *turn_ctx;
     char *scratch;
@@ -25,7 +29,7 @@ struct io_loop {
 
 static_assert(sizeof(uv_poll_t) <= sizeof((struct io_watch *)0)->uv, "io_watch has room for uv_poll_t");
 static_assert(sizeof(uv_timer_t) <= sizeof((struct io_timer *)0)->uv, "io_timer has room for uv_timer_t");
-static_assert(sizeof(uv_async_t) <= sizeof((struct io_wake *)0)->uv, "io_wake has room for uv_async_t");
+static_assert(sizeof(uv_idle_t) <= sizeof((struct io_wake *)0)->uv, "io_wake has room for uv_idle_t");
 static_assert(sizeof(uv_signal_t) <= sizeof((struct io_signal *)0)->uv, "io_signal has room for uv_signal_t");
 
 /* Time in which this process stood still (stopped, or given no CPU) is no time that a peer let pass. A turn that took so much longer than it
@@ -53,11 +57,36 @@ static void on_prepare(uv_prepare_t *p)
 
 static void on_woken(uv_check_t *c) { look_at_time(c->data); }
 
-static void on_stopper(uv_async_t *a)
+static void on_stopper(struct io_wake *w) { uv_stop(&w->loop->uv); }
+
+/* The bell is answered before the flags are looked at: whoever sends after that rings again. */
+static void on_bell(uv_poll_t *p, int status, int events)
 {
-    struct io_loop *l = a->data;
-    if (atomic_exchange(&l->stop, false))
-        uv_stop(&l->uv);
+    struct io_loop *l = p->data;
+    uint64_t n;
+    (void)status;
+    (void)events;
+    while (read(l->wake_fd, &n, sizeof n) < 0 && errno == EINTR)
+        ;
+    atomic_exchange(&l->rung, false);
+    for (struct io_wake *w = l->wakes; w; w = w->next)      /* one that is closed meanwhile keeps its `next` */
+        if (atomic_exchange(&w->sent, false) && w->on_wake)
+            w->on_wake(w);
+}
+
+static bool open_bell(struct io_loop *l)
+{
+    l->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (l->wake_fd < 0)
+        return false;
+    if (uv_poll_init(&l->uv, &l->bell, l->wake_fd)) {
+        close(l->wake_fd);
+        return false;
+    }
+    l->bell.data = l;
+    uv_poll_start(&l->bell, UV_READABLE, on_bell);
+    (void)io_wake_init(l, &l->stopper, on_stopper);
+    return true;
 }
 
 enum err io_loop_new(struct io_loop **out)
@@ -80,7 +109,7 @@ enum err io_loop_new(struct io_loop **out)
     uv_check_start(&l->woken, on_woken);
     uv_unref((uv_handle_t *)&l->woken);
     l->seen_ms = uv_now(&l->uv);
-    if (uv_async_init(&l->uv, &l->stopper, on_stopper)) {
+    if (!open_bell(l)) {
         uv_close((uv_handle_t *)&l->turn, NULL);
         uv_close((uv_handle_t *)&l->woken, NULL);
         uv_run(&l->uv, UV_RUN_NOWAIT);
@@ -89,7 +118,6 @@ enum err io_loop_new(struct io_loop **out)
         free(l);
         return ERR_MEMORY;
     }
-    l->stopper.data = l;
     *out = l;
     return ERR_OK;
 }
@@ -98,11 +126,13 @@ void io_loop_free(struct io_loop *l)
 {
     uv_close((uv_handle_t *)&l->turn, NULL);
     uv_close((uv_handle_t *)&l->woken, NULL);
-    uv_close((uv_handle_t *)&l->stopper, NULL);
+    uv_close((uv_handle_t *)&l->bell, NULL);
+    io_wake_close(&l->stopper, NULL);
     uv_run(&l->uv, UV_RUN_NOWAIT);
     int busy = uv_loop_close(&l->uv);
     assert(!busy);
     (void)busy;
+    close(l->wake_fd);
     free(l->scratch);
     free(l);
 }
@@ -117,11 +147,7 @@ bool io_loop_run_once(struct io_loop *l)
     return uv_loop_alive(&l->uv);
 }
 
-void io_loop_stop(struct io_loop *l)
-{
-    atomic_store(&l->stop, true);
-    uv_async_send(&l->stopper);
-}
+void io_loop_stop(struct io_loop *l) { io_wake_send(&l->stopper); }
 
 int64_t io_now_ms(struct io_loop *l)
 {
@@ -221,26 +247,31 @@ void io_timer_close(struct io_timer *t, void (*on_closed)(struct io_timer *))
     uv_close((uv_handle_t *)&t->uv, on_timer_closed);
 }
 
-/* ---- wake-ups ---- */
-
-static void on_async(uv_async_t *u)
-{
-    struct io_wake *w = u->data;
-    w->on_wake(w);
-}
+/* ---- wake-ups ----
+ * Not libuv's: before 1.45 its loop spins while the sender, which the very wake-up has put off the core, is still inside of uv_async_send(). */
 
 enum err io_wake_init(struct io_loop *l, struct io_wake *w, void (*on_wake)(struct io_wake *))
 {
-    uv_async_t *u = (uv_async_t *)&w->uv;
-    if (uv_async_init(&l->uv, u, on_async))
-        return ERR_MEMORY;
+    uv_idle_t *u = (uv_idle_t *)&w->uv;
+    uv_idle_init(&l->uv, u);            /* never started */
     u->data = w;
     w->loop = l;
     w->on_wake = on_wake;
+    atomic_init(&w->sent, false);
+    w->next = l->wakes;
+    l->wakes = w;
     return ERR_OK;
 }
 
-void io_wake_send(struct io_wake *w) { uv_async_send((uv_async_t *)&w->uv); }
+void io_wake_send(struct io_wake *w)
+{
+    uint64_t one = 1;
+    atomic_store(&w->sent, true);
+    if (atomic_exchange(&w->loop->rung, true))
+        return;
+    while (write(w->loop->wake_fd, &one, sizeof one) < 0 && errno == EINTR)
+        ;
+}
 
 static void on_wake_closed(uv_handle_t *h)
 {
@@ -251,7 +282,12 @@ static void on_wake_closed(uv_handle_t *h)
 
 void io_wake_close(struct io_wake *w, void (*on_closed)(struct io_wake *))
 {
+    struct io_wake **at = &w->loop->wakes;
+    while (*at != w)
+        at = &(*at)->next;
+    *at = w->next;
     w->on_closed = on_closed;
+    w->on_wake = NULL;
     uv_close((uv_handle_t *)&w->uv, on_wake_closed);
 }
 

@@ -12,6 +12,8 @@
 #include "core/err.h"
 #include "core/str.h"
 
+#include <stdatomic.h>
+
 struct io_loop;
 
 enum err io_loop_new(struct io_loop **out);
@@ -56,10 +58,12 @@ void io_timer_close(struct io_timer *t, void (*on_closed)(struct io_timer *));
 
 /* ---- wake-ups from other threads ---- */
 struct io_wake {
-    union { void *align; char space[200]; } uv;
+    union { void *align; char space[200]; } uv;      /* for closing alone */
     void (*on_wake)(struct io_wake *w);              /* several sends may become one call */
     void (*on_closed)(struct io_wake *w);
     struct io_loop *loop;
+    struct io_wake *next;                            /* of this loop */
+    atomic_bool sent;
 };
 enum err io_wake_init(struct io_loop *l, struct io_wake *w, void (*on_wake)(struct io_wake *));
 void io_wake_send(struct io_wake *w);                /* any thread, also a signal handler */
