@@ -41,9 +41,14 @@ int64_t store_int(sqlite3 *db, const char *sql)
     return v;
 }
 
+/* SQLite counts its memory under a lock, some twenty times a call, for figures that nobody asks for. */
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static void configure(void) { (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0); }
+
 enum err store_open_db(const char *path, const char *vfs, int flags, sqlite3 **out, char why[256])
 {
     sqlite3 *db = NULL;
+    pthread_once(&once, configure);
     int rc = sqlite3_open_v2(path, &db, flags | SQLITE_OPEN_NOMUTEX, vfs);
     if (rc == SQLITE_OK) {
         sqlite3_busy_timeout(db, 5000);
