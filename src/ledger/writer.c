@@ -41,21 +41,29 @@ void ledger_port_init(struct ledger_port *p, void (*wake)(void *ctx), void *ctx)
 
 void ledger_port_destroy(struct ledger_port *p) { pthread_mutex_destroy(&p->lock); }
 
-static void give_back(struct ledger_entry *e)
+/* Gives an entry back, and with it those of its batch that follow and go to the same place: so that their loop is woken once, not by the first
+ * of them before the others are there. The next entry of the batch. */
+static struct ledger_entry *give_back(struct ledger_entry *e)
 {
     struct ledger_port *p = e->port;
+    struct ledger_entry *next = (struct ledger_entry *)e->item.next;
     if (!p) {
         e->on_done(e, e->err, e->seq);
-        return;
+        return next;
     }
     pthread_mutex_lock(&p->lock);
     bool first = !p->head;
-    e->next_done = NULL;
-    *p->tail = e;
-    p->tail = &e->next_done;
+    for (;; e = next, next = (struct ledger_entry *)e->item.next) {
+        e->next_done = NULL;
+        *p->tail = e;
+        p->tail = &e->next_done;
+        if (!next || next->port != p)
+            break;
+    }
     pthread_mutex_unlock(&p->lock);
     if (first)
         p->wake(p->ctx);
+    return next;
 }
 
 void ledger_collect(struct ledger_port *p)
@@ -312,14 +320,13 @@ static void run_batch(struct ledger *l, struct queue_item *first)
     pthread_mutex_lock(&l->lock);
     l->stats = l->own;
     pthread_mutex_unlock(&l->lock);
-    for (struct queue_item *it = first, *next; it; it = next) {
-        struct ledger_entry *entry = (struct ledger_entry *)it;
-        next = it->next;
-        entry->err = e;
+    for (struct queue_item *it = first; it; it = it->next) {
+        ((struct ledger_entry *)it)->err = e;
         if (e)
-            entry->seq = 0;
-        give_back(entry);
+            ((struct ledger_entry *)it)->seq = 0;
     }
+    for (struct ledger_entry *entry = (struct ledger_entry *)first; entry;)
+        entry = give_back(entry);
 }
 
 /* ---- the log file of SQLite, and what is too old ---- */
@@ -530,7 +537,8 @@ void ledger_submit(struct ledger *l, struct ledger_entry *e)
     e->seq = 0;
     if (queue_put(&l->queue, &e->item, true, &wake) != ERR_OK) {
         e->err = ERR_STORE;             /* it is being closed */
-        give_back(e);
+        e->item.next = NULL;
+        (void)give_back(e);
     }
 }
 
