@@ -68,7 +68,7 @@ enum err erase_bodies(struct ledger *l, struct ledger_entry *e)
     if (sqlite3_step(q) != SQLITE_DONE)
         goto done;
     err = detail(l, n, sqlite3_changes(l->db), &e->row.detail);
-    l->wal_bytes = (int64_t)l->o.wal_hard + 1;      /* the log still has the pages as they were: it is emptied after this batch */
+    l->empty_wal = true;                /* the log still has the pages as they were: it is emptied after this batch */
 done:
     sqlite3_finalize(q);
     return err;

@@ -2,9 +2,10 @@
  *
  * One writer: whoever holds the lock beside the file (PATH.lock, flock). Its thread takes what waits in a bounded queue,
  * writes it as one transaction (WAL; synchronous NORMAL survives the death of the process, FULL also of the power), and
- * hands every entry back through the port it came from. A second thread runs checkpoints, so that no commit waits for one.
+ * hands every entry back through the port it came from. A second thread moves what was committed from SQLite's log into the file, all but
+ * the last few pages, so that hardly a commit waits for it (checkpoint.c).
  *
- * Bodies lie in a table of their own: SHA-256, zstd level 1, salt, expiry. Chained rows hold only salted hashes
+ * Bodies lie in a table of their own: SHA-256, zstd, salt, expiry. Chained rows hold only salted hashes
  * (SHA-256(salt || body); keyed by HMAC for private calls), so a body can be erased and the chain stays valid.
  * Bodies of private calls are sealed (AES-256-GCM, key file PATH.key of mode 0600) or not kept.
  *
@@ -31,7 +32,7 @@ struct ledger_options {
     int64_t retain_ms;                  /* bodies older than this are erased; default 90 days */
     size_t queue_items, queue_bytes;    /* default 4096, 256 MiB */
     size_t body_max;                    /* a longer body is cut in the record, and marked so; default 8 MiB */
-    size_t wal_soft, wal_hard;          /* bytes of new WAL: checkpoint in the background; in the writer, which from twice that on waits for one that runs */
+    size_t wal_soft, wal_hard;          /* bytes of log: a checkpoint in the background (default 16 MiB); one that calls wait for (64 MiB), and from twice that on they wait for the one that runs */
     struct clock clock;
     struct rng rng;
 };
@@ -66,7 +67,7 @@ struct ledger_body {
 struct ledger_entry {
     struct queue_item item;             /* first; item.bytes is set by ledger_submit() */
     struct ledger_row row;
-    struct ledger_body request, upstream, response;      /* upstream: only hashed */
+    struct ledger_body request, upstream, response;      /* upstream: only hashed, where it is not the request's bytes */
     struct ledger_body variables, rendered;              /* of a prompt: only hashed */
     bool private;                       /* hashes keyed, bodies sealed */
     struct ledger_port *port;           /* NULL: nobody waits; the entry is freed by on_done from the writer's thread */

@@ -12,6 +12,8 @@
 enum { SALT = 16, KNOWN_MAX = 4096 };
 #define LEDGER_APPLICATION_ID 0x48727468        /* "Hrth" */
 
+/* Nobody is at it; its thread has been asked to; the thread has left only a little, for the writer. */
+enum checkpoint { CHECKPOINT_NONE, CHECKPOINT_ASKED, CHECKPOINT_NEAR };
 enum body_kind { BODY_PLAIN, BODY_SEALED };
 
 /* schema.c */
@@ -40,9 +42,11 @@ struct ledger {
     sqlite3_stmt *insert_row, *insert_body, *begin, *commit;
     struct queue queue;
     pthread_t writer, checkpointer;
-    pthread_mutex_t lock;               /* known, stats, checkpoint's wish */
+    pthread_mutex_t lock;               /* known, stats, checkpoint */
     pthread_cond_t wish;
-    bool want_checkpoint, closing, started;
+    enum checkpoint checkpoint;
+    bool closing, started;
+    atomic_llong wal_pages;             /* in the log, as of the last commit */
     pthread_mutex_t checkpointing;      /* SQLite refuses a second one while one runs */
     atomic_bool healthy;
     struct digest known[KNOWN_MAX];
@@ -55,7 +59,7 @@ struct ledger {
     int64_t swept_id;                   /* the same of the walk over everything */
     bool retaining;                     /* there is more of it */
     int64_t body_id;                    /* the latest body's */
-    int64_t page_size, wal_bytes;
+    int64_t page_size, wal_next;        /* bytes of log at which the next checkpoint is asked for */
     struct digest head;
     struct sha256 *sha;
     ZSTD_CCtx *zstd;
@@ -63,8 +67,13 @@ struct ledger {
     struct arena arena;
     struct seal_key key;
     bool has_key, outage;
+    bool empty_wal;                     /* the log is to be emptied after this batch, whatever its size */
     int level;                          /* of compression, for this batch */
 };
+
+/* checkpoint.c */
+void *checkpoint_main(void *ledger);                    /* the thread */
+void checkpoint_after_batch(struct ledger *l);          /* for the writer */
 
 /* erase.c: for the writer, inside of a batch: deletes and fills the entry's detail. */
 enum err erase_bodies(struct ledger *l, struct ledger_entry *e);

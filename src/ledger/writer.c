@@ -24,7 +24,7 @@ enum { BUSY_BATCH = 4, LEVEL_QUIET = 1, LEVEL_BUSY = -3, STORED_MAX = 4096 };
 void ledger_options_default(struct ledger_options *o, const char *path)
 {
     *o = (struct ledger_options){ .path = path, .keep_bodies = true, .keep_private = true, .retain_ms = INT64_C(90) * 86400000, .queue_items = 4096,
-                                  .queue_bytes = 256u << 20, .body_max = 8u << 20, .wal_soft = 4u << 20, .wal_hard = 64u << 20, .clock = clock_system,
+                                  .queue_bytes = 256u << 20, .body_max = 8u << 20, .wal_soft = 16u << 20, .wal_hard = 64u << 20, .clock = clock_system,
                                   .rng = rand_system() };
 }
 
@@ -336,62 +336,8 @@ static int on_wal(void *ctx, sqlite3 *db, const char *name, int pages)
     (void)db;
     (void)name;
     struct ledger *l = ctx;
-    l->wal_bytes = (int64_t)pages * l->page_size;
+    atomic_store(&l->wal_pages, pages);
     return SQLITE_OK;
-}
-
-/* The log begins anew. While one in the background is at work that cannot be; past twice the limit it is waited for, or the log would grow for as long
- * as calls come faster than pages reach the file. */
-static void force_checkpoint(struct ledger *l)
-{
-    bool wait = l->wal_bytes > 2 * (int64_t)l->o.wal_hard;
-    if (wait ? pthread_mutex_lock(&l->checkpointing) : pthread_mutex_trylock(&l->checkpointing))
-        return;
-    l->own.forced_checkpoints++;
-    if (sqlite3_wal_checkpoint_v2(l->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL) == SQLITE_OK)
-        l->wal_bytes = 0;
-    pthread_mutex_unlock(&l->checkpointing);
-}
-
-static void after_batch(struct ledger *l)
-{
-    if (l->wal_bytes > (int64_t)l->o.wal_hard)
-        force_checkpoint(l);
-    else if (l->wal_bytes > (int64_t)l->o.wal_soft) {
-        /* One after the other while it is too long: only a checkpoint that caught up with the last commit lets the WAL begin again.
-         * Waiting for more pages between them was measured: a longer WAL, more time a call, and p99 of 14 ms instead of 1. */
-        pthread_mutex_lock(&l->lock);
-        l->want_checkpoint = true;
-        pthread_mutex_unlock(&l->lock);
-        pthread_cond_signal(&l->wish);
-    }
-}
-
-static void *checkpoint_main(void *arg)
-{
-    struct ledger *l = arg;
-    sqlite3 *db = NULL;
-    char why[256];
-    if (store_open_db(l->path, l->o.vfs, SQLITE_OPEN_READWRITE, &db, why) != ERR_OK) {
-        log_warn("checkpointer_off", LOG_C("why", why));
-        return NULL;
-    }
-    pthread_mutex_lock(&l->lock);
-    while (!l->closing) {
-        if (!l->want_checkpoint) {
-            pthread_cond_wait(&l->wish, &l->lock);
-            continue;
-        }
-        l->want_checkpoint = false;
-        pthread_mutex_unlock(&l->lock);
-        pthread_mutex_lock(&l->checkpointing);
-        (void)sqlite3_wal_checkpoint_v2(db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
-        pthread_mutex_unlock(&l->checkpointing);
-        pthread_mutex_lock(&l->lock);
-    }
-    pthread_mutex_unlock(&l->lock);
-    sqlite3_close(db);
-    return NULL;
 }
 
 static bool is_old(const struct ledger *l, int64_t at_us, int64_t now_us) { return at_us < now_us - l->o.retain_ms * 1000; }
@@ -492,7 +438,7 @@ static void *writer_main(void *arg)
             (void)write_batch(l, NULL); /* a probe: the row of the outage's end */
         if (ledger_healthy(l)) {
             retain(l);
-            after_batch(l);
+            checkpoint_after_batch(l);
         }
     }
 }

@@ -587,6 +587,183 @@ static void a_disk_that_fails_loses_no_row_that_was_acknowledged(void **state)
         }
 }
 
+/* ---- bodies ---- */
+
+/* A row with a request and the body sent for it, in these pieces; the caller flushes and waits. */
+static void submit(struct world *w, const char *id, const str *request, size_t n_request, const str *sent, size_t n_sent)
+{
+    struct ledger_entry *e = calloc(1, sizeof *e);
+    assert_int_equal(ledger_reserve(w->l, 1), ERR_OK);
+    *e = (struct ledger_entry){ .port = &w->port, .on_done = on_done, .ctx = w };
+    row_init(&e->row, ROW_END);
+    e->row.at_us = clock_wall_us(&w->o.clock);
+    e->row.call_id = str_of(id);
+    e->row.attempt = 1;
+    e->request = (struct ledger_body){ request, n_request };
+    e->upstream = (struct ledger_body){ sent, n_sent };
+    ledger_submit(w->l, e);
+}
+
+static void wait_for(struct world *w, int rows)
+{
+    ledger_flush(w->l);
+    for (int i = 0; i < 50000 && w->ok + w->bad < rows; i++) {
+        ledger_collect(&w->port);
+        usleep(200);
+    }
+    assert_int_equal(w->ok, rows);
+    assert_int_equal(w->bad, 0);
+}
+
+struct hashes { bool request, upstream; int64_t body; };
+
+static bool note_hashes(void *ctx, const struct ledger_seen *s)
+{
+    *(struct hashes *)ctx = (struct hashes){ s->row.request_hash != NULL, s->row.upstream_hash != NULL, s->row.request_body };
+    return true;
+}
+
+static void the_body_sent_is_hashed_where_it_is_another(void **state)
+{
+    struct world *w = *state;
+    static const str whole[] = { S("{\"a\":1}") };
+    static const struct { str sent[3]; size_t n; bool other; } table[] = {
+        { { S("{\"a\":1}") }, 1, false },
+        { { S("{"), S(""), S("\"a\":1}") }, 3, false },
+        { { S("{\"a\":1"), S("}") }, 2, false },
+        { { S("{\"a\":2}") }, 1, true },
+        { { S("{\"a\":1}"), S(" ") }, 2, true },
+        { { S("{\"a\":1") }, 1, true },
+        { { S("x"), S("{\"a\":1}") }, 2, true },
+        { { S("") }, 0, false },
+    };
+    enum { N = sizeof table / sizeof *table };
+    char id[N][40];
+    struct ledger_reader *r;
+    start(w);
+    for (int i = 0; i < N; i++) {
+        snprintf(id[i], sizeof id[i], "s%d", i);
+        submit(w, id[i], whole, 1, table[i].sent, table[i].n);
+    }
+    wait_for(w, N);
+    ledger_close(w->l);
+    assert_int_equal(ledger_reader_open(w->path, &r, w->why), ERR_OK);
+    for (int i = 0; i < N; i++) {
+        struct hashes h = { 0 };
+        assert_int_equal(ledger_read(r, &(struct ledger_filter){ .call_id = str_of(id[i]) }, note_hashes, &h), ERR_OK);
+        assert_true(h.request);
+        assert_int_equal(h.upstream, table[i].other && table[i].n);
+    }
+    ledger_reader_close(r);
+}
+
+/* Alone a body is compressed; with many others, stored or compressed less: it comes back the same. */
+static void bodies_of_every_size_come_back_from_batches_of_one_and_of_many(void **state)
+{
+    struct world *w = *state;
+    static const size_t sizes[] = { 0, 1, 255, 256, 4095, 4096, 4097, 70000, 200000 };
+    enum { N = sizeof sizes / sizeof *sizes };
+    str text[N];
+    char id[2][N][40];
+    struct ledger_reader *r;
+    start(w);
+    for (size_t i = 0; i < N; i++) {
+        char *p = malloc(sizes[i] + 1);
+        for (size_t k = 0; k < sizes[i]; k++)
+            p[k] = (char)('a' + k * k % 23);
+        text[i] = (str){ p, sizes[i] };
+    }
+    for (int many = 0; many < 2; many++)
+        for (size_t i = 0; i < N; i++) {
+            snprintf(id[many][i], sizeof id[many][i], "b%d%zu", many, i);
+            submit(w, id[many][i], &text[i], 1, NULL, 0);
+            if (!many)
+                wait_for(w, (int)i + 1);
+        }
+    wait_for(w, 2 * N);
+    ledger_close(w->l);
+    struct ledger_verdict v = verify(w);
+    assert_int_equal(v.bad_seq, 0);
+    assert_int_equal(v.bodies, 2 * N);
+    assert_int_equal(ledger_reader_open(w->path, &r, w->why), ERR_OK);
+    for (size_t i = 0; i < 2 * N; i++) {
+        struct hashes h = { 0 };
+        struct arena a;
+        str back;
+        bool cut;
+        arena_init(&a, 1 << 22);
+        assert_int_equal(ledger_read(r, &(struct ledger_filter){ .call_id = str_of(id[i / N][i % N]) }, note_hashes, &h), ERR_OK);
+        assert_int_equal(ledger_read_body(r, &a, h.body, &back, &cut), ERR_OK);
+        assert_true(str_eq(back, text[i % N]) && !cut);
+        arena_free(&a);
+    }
+    ledger_reader_close(r);
+    for (size_t i = 0; i < N; i++)
+        free((char *)(uintptr_t)text[i].p);
+}
+
+/* ---- the log of SQLite ---- */
+
+static off_t log_size(struct world *w)
+{
+    char path[128];
+    struct stat st;
+    snprintf(path, sizeof path, "%s-wal", w->path);
+    assert_int_equal(stat(path, &st), 0);
+    return st.st_size;
+}
+
+static void put_many(struct world *w, int n)
+{
+    static char prompt[3000];
+    char id[40];
+    for (int i = 0; i < n; i++) {
+        snprintf(id, sizeof id, "log%d", w->ok);
+        for (size_t k = 0; k < sizeof prompt; k++)
+            prompt[k] = (char)rand_u64(&w->o.rng);
+        assert_int_equal(put(w, ROW_END, id, (str){ prompt, sizeof prompt }, S("answer"), false), ERR_OK);
+    }
+}
+
+/* Rows come without a pause, one a transaction, 24 KiB of log each: without checkpoints that come to their end it would be ten times as long. */
+static void the_log_begins_again_while_rows_are_written(void **state)
+{
+    struct world *w = *state;
+    struct ledger_stats s;
+    w->o.wal_soft = 256 << 10;
+    start(w);
+    put_many(w, 2000);
+    ledger_stats(w->l, &s);
+    off_t size = log_size(w);
+    ledger_close(w->l);
+    assert_int_equal(s.forced_checkpoints, 0);
+    if (size > 12 << 20)
+        fail_msg("the log has grown to %lld bytes", (long long)size);
+}
+
+/* While somebody reads an older state the log cannot begin again; afterwards it does. */
+static void a_reader_delays_the_log_and_no_more(void **state)
+{
+    struct world *w = *state;
+    sqlite3 *db;
+    w->o.wal_soft = 256 << 10;
+    start(w);
+    put_many(w, 20);
+    assert_int_equal(sqlite3_open_v2(w->path, &db, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "BEGIN; SELECT count(*) FROM row", NULL, NULL, NULL), SQLITE_OK);
+    put_many(w, 400);
+    off_t held = log_size(w);
+    assert_true(held > 4 << 20);
+    assert_int_equal(sqlite3_exec(db, "COMMIT", NULL, NULL, NULL), SQLITE_OK);
+    put_many(w, 1500);
+    off_t size = log_size(w);
+    sqlite3_close(db);
+    ledger_close(w->l);
+    if (size > held + (12 << 20))
+        fail_msg("the log has grown from %lld to %lld bytes", (long long)held, (long long)size);
+    assert_int_equal(verify(w).bad_seq, 0);
+}
+
 int main(void)
 {
 #define TEST(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
@@ -604,6 +781,10 @@ int main(void)
         TEST(a_newer_or_foreign_file_is_refused),
         TEST(the_id_of_an_erased_body_is_never_given_to_another),
         TEST(a_disk_that_fails_loses_no_row_that_was_acknowledged),
+        TEST(the_body_sent_is_hashed_where_it_is_another),
+        TEST(bodies_of_every_size_come_back_from_batches_of_one_and_of_many),
+        TEST(the_log_begins_again_while_rows_are_written),
+        TEST(a_reader_delays_the_log_and_no_more),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
