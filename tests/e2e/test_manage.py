@@ -143,7 +143,7 @@ class Manage(unittest.TestCase):
         key = self.known(self.admin())
         self.assertEqual(json.loads(self.ask("keys", key)[1]), {})
         made = [self.w.hearth("key", "add", *a).stdout.strip() for a in (("alice", "--models", "gpt"), ("ops", "--admin"))]
-        wait_for(lambda: self.ask("config", made[0])[0] == 403, 20)
+        wait_for(lambda: all(self.ask("config", k)[0] == 403 for k in made), 20)
         self.assertEqual(self.ask("keys", key)[1] + "\n", self.w.hearth("key", "list", "--json").stdout)
         self.assertEqual([self.ask("calls", k)[0] for k in made], [403, 403], "known, but not for this")
         self.assertEqual(self.ask("calls")[0], 401)
