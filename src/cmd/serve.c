@@ -5,18 +5,20 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <malloc.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { WATCH_MS = 1000, DRAIN_MS = 10000, RESTART_DRAIN_MS = 60000, ARGS_MAX = 64, WATCHED = 6 };
+enum { WATCH_MS = 1000, TIDY_MS = 2000, TIDY_BYTES = 16 << 20, DRAIN_MS = 10000, RESTART_DRAIN_MS = 60000, ARGS_MAX = 64, WATCHED = 6 };
 
 struct serve {
     struct app app;
     struct cmd *c;
     struct io_signal hup, term, interrupt, again;
-    struct io_timer watch;
+    struct io_timer watch, tidy;
+    size_t unused;                      /* bytes that the allocator keeps, at their least since they were last given back */
     struct stat file[WATCHED];          /* of the configuration, keys, prompts, models, when they were read or last looked at */
     bool changing, restart;
     char args[8192];                    /* how this process was started: NUL after each */
@@ -90,6 +92,19 @@ static void on_watch(struct io_timer *t)
         app_reload(&v->app, v->c);
     }
     io_timer_start(t, WATCH_MS);
+}
+
+/* Where address space ends, what is large comes from the heaps of threads too, which keep it when it is free: that goes back to the system. */
+static void on_tidy(struct io_timer *t)
+{
+    struct serve *v = (struct serve *)((char *)t - offsetof(struct serve, tidy));
+    size_t unused = mallinfo2().fordblks;
+    bool large = unused > v->unused + TIDY_BYTES;
+    if (large)
+        malloc_trim(0);
+    if (large || unused < v->unused)
+        v->unused = unused;
+    io_timer_start(t, TIDY_MS);
 }
 
 /* ---- restarting ---- */
@@ -176,6 +191,7 @@ static int wind_down(struct serve *v)
 {
     log_info(v->restart ? "restarting" : "stopping", LOG_I("running", (int64_t)gate_running(v->app.gate)));
     io_timer_close(&v->watch, on_timer_closed);
+    io_timer_close(&v->tidy, on_timer_closed);
     /* The signals stay watched while calls are drained: a second one ends that. They are closed by the loop's last turns. */
     app_drain(&v->app, v->restart ? RESTART_DRAIN_MS : DRAIN_MS);
     io_signal_close(&v->hup, on_signal_closed);
@@ -220,6 +236,8 @@ static int serve_run(struct cmd *c)
     io_timer_init(v.app.loop, &v.watch, on_watch);
     if (k->config->watch)
         io_timer_start(&v.watch, WATCH_MS);
+    io_timer_init(v.app.loop, &v.tidy, on_tidy);
+    io_timer_start(&v.tidy, TIDY_MS);
     banner(&v);
     app_warm(&v.app);
     io_loop_run(v.app.loop);
