@@ -14,6 +14,7 @@
     X(SYNTAX,      400, "invalid_request_error", "",                        "the request is not valid")          \
     X(RANGE,       400, "invalid_request_error", "",                        "a value is out of its range")       \
     X(UNSUPPORTED, 400, "invalid_request_error", "unsupported_parameter",   "this is not supported here")        \
+    X(GRAMMAR,     400, "invalid_request_error", "grammar_failed",          "no token of this model goes on by the grammar, or it is too ambiguous") \
     X(CONTEXT,     400, "invalid_request_error", "context_length_exceeded", "the prompt is longer than the model's context") \
     X(AUTH,        401, "authentication_error",  "invalid_api_key",         "no valid key was given")            \
     X(PRIVATE,     403, "permission_error",      "private_data",            "private data may not leave this machine") \
