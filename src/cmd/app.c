@@ -240,7 +240,7 @@ static enum err attach_engines(struct app *a, struct app_config *k)
         const struct model *m = &p->models[i];
         if (m->provider->api != API_EMBEDDED)
             continue;
-        struct fleet_spec s = { m->name, m->file, m->chat_template, m->context, m->threads, m->slots };
+        struct fleet_spec s = { m->name, m->file, m->chat_template, m->tools, m->context, m->threads, m->slots };
         enum err e = fleet_get(a->fleet, &s, &k->gate.engines[i]);
         if (e != ERR_OK)
             return e;

@@ -128,13 +128,14 @@ static const struct option price_options[] = {
     { "input", OPTION_MONEY, offsetof(struct price_entry, input), NULL, 0, 0, NULL, "dollars per million tokens" },
     { "output", OPTION_MONEY, offsetof(struct price_entry, output), NULL, 0, 0, NULL, "dollars per million tokens" },
 };
-struct model_entry { str provider, id, file, chat_template, fallback; int64_t context, threads, slots, retries, concurrency, queue, queue_ms; struct price_entry price; };
+struct model_entry { str provider, id, file, chat_template, tools, fallback; int64_t context, threads, slots, retries, concurrency, queue, queue_ms; struct price_entry price; };
 #define M(f) offsetof(struct model_entry, f)
 static const struct option model_options[] = {
     { "provider", OPTION_TEXT, M(provider), NULL, 0, 0, NULL, "a name from providers; a model with a file needs none" },
     { "id", OPTION_TEXT, M(id), NULL, 0, 0, NULL, "the provider's own name for it; unset: the same" },
     { "file", OPTION_TEXT, M(file), NULL, 0, 0, NULL, "embedded: a GGUF, relative to this file or to models_dir" },
     { "chat_template", OPTION_TEXT, M(chat_template), NULL, 0, 0, NULL, "embedded: a family by name (chatml, llama3, mistral-v7 …) when the file's own is unknown" },
+    { "tools", OPTION_TEXT, M(tools), NULL, 0, 0, NULL, "embedded: how the model calls tools: hermes, llama3, mistral or generic; unset: as its own template shows" },
     { "context", OPTION_INT, M(context), "0", 0, 10000000, NULL, "embedded: tokens for each sequence; 0: the engine's choice" },
     { "threads", OPTION_INT, M(threads), "0", 0, 1024, NULL, "embedded: 0 for one per core" },
     { "slots", OPTION_INT, M(slots), "0", 0, 256, NULL, "embedded: sequences at once; 0: the engine's choice" },
@@ -363,7 +364,7 @@ static enum err load_models(struct loader *l, const struct yaml_node *map)
         check_name(l, m);
         if (x->file.n && !x->provider.n)
             add_embedded(l, m);
-        list[i] = (struct model){ .name = m->key, .provider = find_provider(l, m, x), .id = x->id, .file = x->file, .chat_template = x->chat_template,
+        list[i] = (struct model){ .name = m->key, .provider = find_provider(l, m, x), .id = x->id, .file = x->file, .chat_template = x->chat_template, .tools = x->tools,
                                   .context = x->context, .threads = x->threads, .slots = x->slots, .retries = x->retries, .concurrency = x->concurrency, .queue = x->queue, .queue_ms = x->queue_ms,
                                   .price_input = x->price.input, .price_output = x->price.output };
         if (list[i].provider && (list[i].provider->api == API_EMBEDDED) != (x->file.n > 0))

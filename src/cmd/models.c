@@ -22,6 +22,7 @@ struct use { int64_t last_us; bool has_fingerprint; struct digest fingerprint; d
 
 struct line {                           /* one model */
     str name, from, zone, state, what;  /* what: a file's path, or the provider's name for it */
+    str tools;                          /* how it calls tools; empty: it is not loaded, or nobody said */
     const struct model *model;          /* NULL: only on the disk */
     const struct local_model *local;    /* NULL: in no folder that is looked through */
     bool is_file, sized, has_facts;
@@ -67,15 +68,18 @@ static str ask_models(struct arena *a, const char *socket)
     return body;
 }
 
-static str state_of(struct arena *a, str served, str name)
+/* Its state, and how it calls tools where that is known (it is loaded). */
+static str state_of(struct arena *a, str served, str name, str *tools)
 {
     json v;
     str text;
     if (!served.n || json_parse(a, served, &JSON_DEFAULT_LIMITS, &v, NULL) != ERR_OK)
         return S("not running");
     for (json m = json_first(json_member(v, S("data"))); json_type(m) != JSON_NONE; m = json_next(m))
-        if (json_is(json_member(m, S("id")), name))
+        if (json_is(json_member(m, S("id")), name)) {
+            (void)json_text(a, json_member(json_member(m, S("hearth")), S("tools")), tools);
             return json_text(a, json_member(json_member(m, S("hearth")), S("state")), &text) == ERR_OK ? text : S("served");
+        }
     return S("not in force: restart, or kill -HUP");
 }
 
@@ -129,7 +133,7 @@ static void describe(struct listing *l, const struct model *m, const struct loca
     if (m) {
         x->name = m->name;
         x->zone = zone_name(m->provider->zone);
-        x->state = state_of(l->a, l->served, m->name);
+        x->state = state_of(l->a, l->served, m->name, &x->tools);
         x->what = m->file.n ? m->file : m->id.n ? m->id : m->name;
         x->local = m->file.n ? find_local(l, m->file.p) : NULL;
         x->from = x->local ? str_of(local_store_name(x->local->store)) : m->file.n ? S("file") : m->provider->name;
@@ -226,6 +230,7 @@ static void print_json(const struct listing *l, struct line *x)
     put_text(&o, "provider", x->model ? x->model->provider->name : STR_NONE);
     put_text(&o, "zone", x->zone);
     put_text(&o, "state", x->state);
+    put_text(&o, "tools", x->tools);
     put_text(&o, x->is_file ? "file" : "id", x->what);
     json_put_key(&o, S("default"));
     json_put_bool(&o, x->model && x->model == l->k->config->policy.default_model);
@@ -296,7 +301,7 @@ static void print_line(const struct listing *l, struct line *x, int width)
            x->fits == FIT_NO || x->fits == FIT_TIGHT ? term_out("0") : "");
     printf("%-9s %-11s ", rate_text, x->use && x->use->last_us ? ago(x->use->last_us, used) : "-");
     term_cell(stdout, x->is_file ? x->from : arena_printf(l->a, "%.*s (%.*s)", STR_ARG(x->from), STR_ARG(x->zone)), 18, true);
-    printf(" %.*s%s\n", STR_ARG(x->state), is_default ? ", default" : "");
+    printf(" %.*s%s%s%.*s\n", STR_ARG(x->state), is_default ? ", default" : "", x->tools.n ? ", tools as " : "", STR_ARG(x->tools));
 }
 
 /* Columns are bytes in the names that are listed here, so that a longest one is found without counting characters. */

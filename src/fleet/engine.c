@@ -64,14 +64,15 @@ enum err engine_open(struct fleet *f, const struct fleet_spec *s, struct fleet_e
     e->spec = *s;
     e->spec.name = arena_str(&e->mem, s->name);
     e->spec.file = arena_str(&e->mem, s->file);
-    e->spec.chat_template = arena_str(&e->mem, s->chat_template);
+    e->spec.chat_template = (str){ arena_cstr(&e->mem, s->chat_template), s->chat_template.n };        /* these two become arguments */
+    e->spec.tools = (str){ arena_cstr(&e->mem, s->tools), s->tools.n };
     uint32_t id = ++f->n_made;
     int a = snprintf(e->file, sizeof e->file, "%.*s", STR_ARG(s->file));
     int b = snprintf(e->name, sizeof e->name, "%.*s", STR_ARG(s->name));
     /* With our own number in its name: an engine of a hearth that was killed may need a moment to end, and holds its socket until then. */
     int c = snprintf(e->socket, sizeof e->socket, "%s/" FLEET_SOCKET, f->run_dir, (int)getpid(), id);
     int d = f->log_dir[0] ? snprintf(e->log, sizeof e->log, "%s/engine-%u.log", f->log_dir, id) : 0;
-    if (!e->spec.name.p || !e->spec.file.p || !e->spec.chat_template.p || a >= (int)sizeof e->file || b >= (int)sizeof e->name ||
+    if (!e->spec.name.p || !e->spec.file.p || !e->spec.chat_template.p || !e->spec.tools.p || a >= (int)sizeof e->file || b >= (int)sizeof e->name ||
         c >= (int)sizeof e->socket || d >= (int)sizeof e->log) {
         arena_free(&e->mem);
         free(e);
@@ -259,6 +260,10 @@ static size_t engine_args(const struct fleet_engine *e, char numbers[3][24], con
     if (e->spec.chat_template.n) {
         argv[n++] = "--template";
         argv[n++] = e->spec.chat_template.p;
+    }
+    if (e->spec.tools.n) {
+        argv[n++] = "--tools";
+        argv[n++] = e->spec.tools.p;
     }
     argv[n] = NULL;
     return n;

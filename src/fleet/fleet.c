@@ -168,7 +168,7 @@ void fleet_close(struct fleet *f, int64_t drain_ms, void (*on_closed)(void *ctx)
 
 static bool fleet_same(const struct fleet_spec *a, const struct fleet_spec *b)
 {
-    return str_eq(a->name, b->name) && str_eq(a->file, b->file) && str_eq(a->chat_template, b->chat_template) &&
+    return str_eq(a->name, b->name) && str_eq(a->file, b->file) && str_eq(a->chat_template, b->chat_template) && str_eq(a->tools, b->tools) &&
            a->context == b->context && a->threads == b->threads && a->slots == b->slots;
 }
 
@@ -304,6 +304,8 @@ void fleet_look(struct fleet_engine *e, struct fleet_state *out)
     *out = (struct fleet_state){ .state = names[e->state], .progress = e->progress, .pid = e->pid, .starts = e->starts };
     memcpy(out->why, e->why, sizeof out->why);
     pthread_mutex_unlock(&e->fleet->lock);
+    const struct fleet_ready *ready = atomic_load_explicit(&e->ready, memory_order_acquire);
+    out->identity = ready ? ready->identity : STR_NONE;
 }
 
 void engine_set_state(struct fleet_engine *e, enum engine_state s, const char *why)

@@ -37,7 +37,7 @@ enum err fleet_new(struct io_loop *keeper, const struct fleet_options *o, struct
 void fleet_close(struct fleet *f, int64_t drain_ms, void (*on_closed)(void *ctx), void *ctx);
 
 struct fleet_spec {
-    str name, file, chat_template;      /* copied */
+    str name, file, chat_template, tools;       /* copied */
     int64_t context, threads, slots;    /* 0: the engine's default */
 };
 /* The engine for this specification, made when there is none like it yet; not started. Keeper only. */
@@ -82,7 +82,8 @@ enum err fleet_acquire(struct fleet_engine *e, struct fleet_waiter *w, const str
 void fleet_forget(struct fleet_waiter *w);                       /* no on_ready any more */
 void fleet_collect(struct fleet_port *p);
 
-struct fleet_state { const char *state; double progress; char why[200]; int pid; uint64_t starts; };   /* "off", "loading", "ready", "failed" */
+/* state: "off", "loading", "ready", "failed". identity: of a ready one, else empty; lives as long as the fleet. */
+struct fleet_state { const char *state; double progress; char why[200]; int pid; uint64_t starts; str identity; };
 void fleet_look(struct fleet_engine *e, struct fleet_state *out);
 
 /* SHA-256 of an open file, through the cache; `path` is only for messages. Blocking: for a thread of its own. */

@@ -8,7 +8,7 @@
 /* Members of /props that make a model another model. What the sandbox or the process looks like is not among them. */
 static const char *const identity_keys[] = {
     "format", "name", "architecture", "quantization", "tensor_types", "parameters", "size_bytes", "tokenizer", "chat_template",
-    "chat_template_sha256", "engine", "engine_version", "engine_commit", "build", "context", "batch", "slots", "threads", "kv_type", "kv_types", "flash_attn", "sampling" };
+    "chat_template_sha256", "tools", "engine", "engine_version", "engine_commit", "build", "context", "batch", "slots", "threads", "kv_type", "kv_types", "flash_attn", "sampling" };
 
 enum err engine_identity(struct arena *a, str props, const struct digest *weights, str *out)
 {

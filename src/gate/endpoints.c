@@ -102,6 +102,16 @@ static void endpoint_error(struct gate_loop *l, struct http_req *http, enum err 
 
 /* ---- GET ---- */
 
+/* How a loaded model calls tools: ,"tools":"hermes" or nothing. */
+static str model_tools(struct arena *a, str identity)
+{
+    json v;
+    str name;
+    if (!identity.n || json_parse(a, identity, &JSON_DEFAULT_LIMITS, &v, NULL) != ERR_OK || json_text(a, json_member(v, S("tools")), &name) != ERR_OK)
+        return S("");
+    return arena_printf(a, ",\"tools\":\"%.*s\"", STR_ARG(name));
+}
+
 /* What hearth adds to a model of the list. Names need no escapes: the configuration allows none that would. */
 static str model_meta(struct arena *a, const struct gate_config *cfg, size_t i)
 {
@@ -109,8 +119,9 @@ static str model_meta(struct arena *a, const struct gate_config *cfg, size_t i)
     struct fleet_state s = { .state = "served" };
     if (cfg->engines[i])
         fleet_look(cfg->engines[i], &s);
-    return arena_printf(a, "{\"provider\":\"%.*s\",\"zone\":\"%.*s\",\"kind\":\"model\",\"state\":\"%s\"}", STR_ARG(m->provider->name),
-                        STR_ARG(zone_name(m->provider->zone)), s.state);
+    str tools = model_tools(a, s.identity);
+    return arena_printf(a, "{\"provider\":\"%.*s\",\"zone\":\"%.*s\",\"kind\":\"model\",\"state\":\"%s\"%.*s}", STR_ARG(m->provider->name),
+                        STR_ARG(zone_name(m->provider->zone)), s.state, STR_ARG(tools));
 }
 
 /* What a key does not open is not shown to it. */

@@ -2,6 +2,7 @@
 #include "infer/serve_state.h"
 
 #include "infer/embedder.h"
+#include "infer/prompt.h"
 
 #include <math.h>
 
@@ -319,6 +320,7 @@ void serve_count(struct serve *s, struct http_req *r)
     struct arena *a = http_req_arena(r);
     struct wire_error why = { ERR_OK, STR_NONE, STR_NONE };
     struct call *c = arena_new(a, struct call, 1);
+    struct tool_plan plan;
     struct token_list t;
     if (!c || !s->known) {
         serve_answer_error(r, c ? ERR_LOADING : ERR_LIMIT, STR_NONE, STR_NONE);
@@ -328,7 +330,7 @@ void serve_count(struct serve *s, struct http_req *r)
     struct prompt_limits lim = { .context = MODEL_MAX_CONTEXT, .longest_token = m->limits.longest_token };
     enum err e = openai_decode(a, OP_CHAT, http_req_body(r), c, &why);
     if (e == ERR_OK)
-        e = template_chat(a, &m->chat, m->vocab, &lim, &s->rng, c, &t, &why);
+        e = prompt_of_call(a, m, &lim, &s->rng, c, &plan, &t, &why);
     if (e == ERR_OK)
         serve_answer(r, 200, arena_printf(a, "{\"input_tokens\":%zu}", t.n));
     else

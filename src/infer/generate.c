@@ -6,13 +6,16 @@
 #include "infer/serve_state.h"
 
 #include "core/log.h"
+#include "infer/tell.h"
 #include "infer/probs.h"
+#include "infer/prompt.h"
 
 struct choice {
     struct serve_job sj;                /* first: news come as this */
     struct generation *call;
     int64_t index;
     struct buf text, probs;             /* what came and is not written yet; a whole reply's stays until the end */
+    struct telling answer;               /* what becomes of it */
     size_t text_bytes, prob_bytes;      /* of the answer's text so far, and of the tokens whose probabilities were written */
     int64_t prob_characters;
     bool done;
@@ -25,6 +28,8 @@ struct generation {
     struct buf out;
     struct choice *choices;
     size_t n, left;                     /* left: jobs that are not done */
+    struct cached_grammar *grammar;     /* NULL: the answer may be anything */
+    struct tool_plan tools;
     int32_t top;                        /* probabilities of so many alternatives; -1: none */
     bool stream, started, failed;
 };
@@ -37,8 +42,10 @@ static void generation_free(struct generation *g)
     for (size_t i = 0; i < g->n; i++) {
         buf_free(&g->choices[i].text);
         buf_free(&g->choices[i].probs);
+        tell_free(&g->choices[i].answer);
     }
     buf_free(&g->out);
+    grammar_cache_put(g->grammar);
     http_req_release(held);             /* the call itself lay in its arena */
 }
 
@@ -123,12 +130,15 @@ static enum err stream_choice(struct serve *s, struct choice *c)
         c->text_bytes += c->text.n;
         e = take_probs(s, c, &probs);
         if (e == ERR_OK)
-            e = openai_write_delta(&g->out, &g->writer, c->index, buf_str(&c->text), buf_str(&probs));
+            e = tell_put(&c->answer, buf_str(&c->text), buf_str(&probs));
     }
     buf_free(&probs);
     buf_clear(&c->text);
+    str finish = c->done ? str_of(c->sj.job.finish) : STR_NONE;
     if (e == ERR_OK && c->done)
-        e = openai_write_finish(&g->out, &g->writer, c->index, str_of(c->sj.job.finish));
+        e = tell_end(&c->answer, &finish);
+    if (e == ERR_OK && c->done)
+        e = openai_write_finish(&g->out, &g->writer, c->index, finish);
     return e;
 }
 
@@ -182,9 +192,12 @@ static void whole(struct serve *s, struct generation *g)
     for (size_t i = 0; i < g->n; i++) {
         struct choice *c = &g->choices[i];
         buf_init(&probs[i], REPLY_MAX);
+        str finish = str_of(c->sj.job.finish);
         c->text_bytes = c->text.n;
         e = e == ERR_OK ? take_probs(s, c, &probs[i]) : e;
-        list[i] = (struct openai_choice){ buf_str(&c->text), str_of(c->sj.job.finish), buf_str(&probs[i]) };
+        e = e == ERR_OK ? tell_put(&c->answer, buf_str(&c->text), STR_NONE) : e;
+        e = e == ERR_OK ? tell_end(&c->answer, &finish) : e;
+        list[i] = tell_choice(&c->answer, finish, buf_str(&probs[i]));
     }
     if (e == ERR_OK)
         e = openai_write_reply(&g->out, &g->writer, list, g->n, &usage);
@@ -231,15 +244,71 @@ static void on_drain(struct serve *s, struct serve_job *j)
 
 /* ---- a request becomes jobs ---- */
 
-static enum err read_tokens(struct serve *s, struct arena *a, const struct call *c, struct token_list *out, struct wire_error *why)
+static enum err read_tokens(struct serve *s, struct arena *a, const struct call *c, struct tool_plan *plan, struct token_list *out, struct wire_error *why)
 {
     const struct model *m = engine_model(s->engine);
-    enum err e = c->op == OP_CHAT ? template_chat(a, &m->chat, m->vocab, &m->limits, &s->rng, c, out, why) : template_text(a, m->vocab, &m->limits, true, c->prompt, out, why);
+    enum err e = prompt_of_call(a, m, &m->limits, &s->rng, c, plan, out, why);
     if (e == ERR_OK && out->n == 0) {
         *why = (struct wire_error){ ERR_RANGE, S("the prompt is empty"), S("prompt") };
         e = ERR_RANGE;
     }
     return e;
+}
+
+static enum err no_grammar(struct arena *a, str param, bool clients_own, enum err e, const struct gbnf_error *wrong, struct wire_error *why)
+{
+    str message = clients_own ? arena_printf(a, "%.*s: at byte %zu: %s", STR_ARG(param), wrong->at, wrong->what)
+                              : arena_printf(a, "%.*s: cannot be honoured: %s", STR_ARG(param), wrong->what);
+    *why = (struct wire_error){ e == ERR_LIMIT ? ERR_UNSUPPORTED : e, message, param };
+    return why->err;
+}
+
+/* Rules for an answer that is bound by a field, by tools, or by both. *any: by none. */
+static enum err write_rules(struct arena *a, const struct constraint *k, struct tool_plan *tools, struct rules *rules, bool *any, struct wire_error *why)
+{
+    char content[SCHEMA_NAME] = "", name[SCHEMA_NAME] = "";
+    bool bound = k->kind != CONSTRAINT_NONE, on = tool_plan_is_on(tools);
+    enum err e = bound ? constraint_write(a, k, rules, content, why) : ERR_OK;
+    if (!e && on)
+        e = tools_rules(a, tools, rules, bound ? content : NULL, name, why);
+    *any = bound || *name;
+    rules_put(rules, "root ::= %s\n", on ? name : content);
+    if (!e && *any && (e = rules_finish(rules)))
+        *why = (struct wire_error){ ERR_UNSUPPORTED, S("the schemas are too large"), k->param };
+    return e == ERR_LIMIT ? ERR_UNSUPPORTED : e;
+}
+
+/* What the answer must be, compiled. */
+static enum err read_grammar(struct serve *s, struct arena *a, const struct call *c, struct generation *g, struct sampling *p, struct wire_error *why)
+{
+    struct constraint k;
+    struct rules rules;
+    struct gbnf_error wrong = { 0, "" };
+    bool any = true, on = tool_plan_is_on(&g->tools);
+    str text = STR_NONE;
+    enum err e = constraint_find(a, c, &k, why);
+    if (!e && on && (k.kind == CONSTRAINT_GRAMMAR || p->top >= 0)) {
+        *why = (struct wire_error){ ERR_UNSUPPORTED, S("tools cannot be offered together with a grammar or with logprobs"), k.kind == CONSTRAINT_GRAMMAR ? k.param : S("logprobs") };
+        e = ERR_UNSUPPORTED;
+    }
+    if (e || (k.kind == CONSTRAINT_NONE && !on))
+        return e;
+    rules_init(&rules);
+    if (k.kind == CONSTRAINT_GRAMMAR) {
+        e = json_text(a, k.value, &text);
+    } else {
+        e = write_rules(a, &k, &g->tools, &rules, &any, why);
+        text = buf_str(&rules.b);
+    }
+    if (!e && any && (e = grammar_cache_get(&s->grammars, text, on, &g->grammar, &wrong)))
+        e = no_grammar(a, k.kind == CONSTRAINT_NONE ? S("tools") : k.param, k.kind == CONSTRAINT_GRAMMAR, e, &wrong, why);
+    rules_free(&rules);
+    p->shown = on ? engine_model(s->engine)->chat.marker : -1;
+    if (e || !any)
+        return e;
+    p->grammar = grammar_cache_grammar(g->grammar);
+    p->vocabulary = engine_model(s->engine)->vocabulary;
+    return ERR_OK;
 }
 
 /* Who asks, and what the engine may do for it: hearth says so in fields of the head (serve.h). */
@@ -303,7 +372,9 @@ static enum err read_generation(struct serve *s, struct http_req *r, enum op op,
     if (e == ERR_OK)
         e = sampling_read(a, c, engine_n_vocab(s->engine), &s->rng, &sampling, why);
     if (e == ERR_OK)
-        e = read_tokens(s, a, c, &tokens, why);
+        e = read_tokens(s, a, c, &g->tools, &tokens, why);
+    if (e == ERR_OK)
+        e = read_grammar(s, a, c, g, &sampling, why);
     if (e == ERR_OK)
         e = make_choices(a, g, c, &terms, &sampling, &tokens);
     if (e != ERR_OK)
@@ -314,6 +385,8 @@ static enum err read_generation(struct serve *s, struct http_req *r, enum op op,
     g->writer = (struct openai_writer){ .id = arena_printf(a, "%s-%s", op == OP_CHAT ? "chatcmpl" : "cmpl", id), .model = str_of(s->config->name),
         .fingerprint = str_of(s->fingerprint), .created = clock_wall_us(&clock_system) / 1000000, .include_usage = c->include_usage, .is_chat = op == OP_CHAT,
         .prompt_tokens = json_type(json_member(c->root, S("hearth_prompt_tokens"))) == JSON_TRUE ? (int64_t)tokens.n : 0 };
+    for (size_t i = 0; i < g->n; i++)
+        tell_init(&g->choices[i].answer, &g->writer, tool_plan_is_on(&g->tools) ? &g->tools : NULL, a, &s->rng, g->stream ? &g->out : NULL, (int64_t)i);
     return g->writer.id.p ? ERR_OK : ERR_LIMIT;
 }
 
@@ -352,6 +425,8 @@ void serve_generate(struct serve *s, struct http_req *r, enum op op)
             http_req_set_data(r, &g->choices[0].sj);
         else
             g->req = NULL;
+    } else if (g) {
+        grammar_cache_put(g->grammar);
     }
     if (e == ERR_BUSY)
         serve_answer_busy(s, r);

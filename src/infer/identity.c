@@ -91,6 +91,7 @@ static void put_model(struct json_out *o, const struct model *m)
     if (m->chat.text) {
         put_text(o, "chat_template", str_of(m->chat.family));
         put_digest(o, "chat_template_sha256", &m->chat.digest);
+        put_text(o, "tools", str_of(m->chat.tools->name));
     }
 }
 

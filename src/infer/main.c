@@ -17,7 +17,7 @@
 enum { EXIT_USAGE = 2, EXIT_MODEL = 3 };
 
 struct options {
-    const char *model, *socket, *name, *family;
+    const char *model, *socket, *name, *family, *tools;
     int64_t model_fd, socket_fd, context, threads, slots, batch, kv_tokens, kv_memory, draft, spill_fd, spill_limit;
     bool no_reuse, no_confine;
     struct adapter_config adapters[MODEL_MAX_ADAPTERS];
@@ -43,13 +43,14 @@ static const struct option_row { const char *name, *arg, *help; int64_t least, m
     { "spill-limit", "MIB",   "… and may grow to this (default: 512)", 1, 1 << 20 },
     { "draft",      "N",      "guess so many tokens a step where text is copied from the prompt; 0: none (default: as many as pay)", 0, DRAFT_MAX },
     { "no-reuse",   NULL,     "read every prompt from its beginning", 0, 0 },
+    { "tools",      "FAMILY", "how the model calls tools: hermes, llama3, mistral or generic (default: by its template)", 0, 0 },
     { "template",   "FAMILY", "the chat template, when the file has none that libllama knows; 'list' shows the names", 0, 0 },
     { "log-level",  "LEVEL",  "debug, info, warn, error or off (default: info)", 0, 0 },
     { "no-confine", NULL,     "do not give up files, network and privileges (to debug)", 0, 0 },
     { "help",       NULL,     "this text", 0, 0 },
     { "version",    NULL,     "the version of the engine and of libllama", 0, 0 },
 };
-enum { O_MODEL, O_MODEL_FD, O_SOCKET, O_SOCKET_FD, O_NAME, O_CONTEXT, O_THREADS, O_SLOTS, O_BATCH, O_KV_TOKENS, O_KV_MEMORY, O_ADAPTER, O_SPILL_FD, O_SPILL_LIMIT, O_DRAFT, O_NO_REUSE, O_TEMPLATE, O_LOG, O_NO_CONFINE, O_HELP, O_VERSION, O_COUNT };
+enum { O_MODEL, O_MODEL_FD, O_SOCKET, O_SOCKET_FD, O_NAME, O_CONTEXT, O_THREADS, O_SLOTS, O_BATCH, O_KV_TOKENS, O_KV_MEMORY, O_ADAPTER, O_SPILL_FD, O_SPILL_LIMIT, O_DRAFT, O_NO_REUSE, O_TOOLS, O_TEMPLATE, O_LOG, O_NO_CONFINE, O_HELP, O_VERSION, O_COUNT };
 _Static_assert(sizeof rows / sizeof rows[0] == O_COUNT, "a row for every option");
 
 static void help(void)
@@ -113,7 +114,7 @@ static int set_option(struct options *o, int which, const char *value)
     int64_t *const numbers[O_COUNT] = { [O_MODEL_FD] = &o->model_fd, [O_SOCKET_FD] = &o->socket_fd, [O_CONTEXT] = &o->context,
                                         [O_THREADS] = &o->threads, [O_SLOTS] = &o->slots, [O_BATCH] = &o->batch, [O_KV_TOKENS] = &o->kv_tokens,
                                         [O_KV_MEMORY] = &o->kv_memory, [O_DRAFT] = &o->draft, [O_SPILL_FD] = &o->spill_fd, [O_SPILL_LIMIT] = &o->spill_limit };
-    const char **const texts[O_COUNT] = { [O_MODEL] = &o->model, [O_SOCKET] = &o->socket, [O_NAME] = &o->name, [O_TEMPLATE] = &o->family };
+    const char **const texts[O_COUNT] = { [O_MODEL] = &o->model, [O_SOCKET] = &o->socket, [O_NAME] = &o->name, [O_TOOLS] = &o->tools, [O_TEMPLATE] = &o->family };
     if (numbers[which]) {
         int64_t v;
         if (!str_i64(str_of(value), &v) || v < rows[which].least || v > rows[which].most)
@@ -249,7 +250,7 @@ int main(int argc, char **argv)
     log_setup(o.level, LOG_TEXT, STDERR_FILENO);
     signal(SIGPIPE, SIG_IGN);
     c.model = (struct model_config){ .file = open_model(&o), .context = (int)o.context, .threads = o.threads ? (int)o.threads : model_free_cores(),
-                                     .slots = (int)o.slots, .batch = (int)o.batch, .family = o.family, .kv_tokens = (int)o.kv_tokens, .kv_memory = (size_t)o.kv_memory << 20,
+                                     .slots = (int)o.slots, .batch = (int)o.batch, .family = o.family, .tools = o.tools, .kv_tokens = (int)o.kv_tokens, .kv_memory = (size_t)o.kv_memory << 20,
                                      .draft = (int)o.draft, .no_reuse = o.no_reuse, .spill_fd = (int)o.spill_fd, .spill_limit = (uint64_t)o.spill_limit << 20, .n_adapters = o.n_adapters };
     memcpy(c.model.adapters, o.adapters, sizeof o.adapters);
     if (!c.model.file)

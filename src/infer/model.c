@@ -2,6 +2,7 @@
 #include "infer/model.h"
 
 #include "core/log.h"
+#include "infer/sampler.h"
 
 #include <llama.h>
 #include <pthread.h>
@@ -263,7 +264,7 @@ static enum err load(const struct model_config *c, struct model_progress *p, str
         return refuse(why, "libllama cannot load the model");
     m->vocab = llama_model_get_vocab(m->llama);
     e = check_kind(m, why);
-    if (e == ERR_OK && template_find(m->llama, c->family, &m->chat, why) != ERR_OK)
+    if (e == ERR_OK && (template_find(m->llama, c->family, &m->chat, why) != ERR_OK || template_find_tools(m->llama, c->tools, &m->chat, why) != ERR_OK))
         e = ERR_ENGINE;
     if (e == ERR_OK)
         e = load_adapters(c, m, why);
@@ -271,6 +272,8 @@ static enum err load(const struct model_config *c, struct model_progress *p, str
         e = make_context(c, m, why);
     if (e == ERR_OK)
         m->limits.longest_token = template_longest_token(m->vocab);
+    if (e == ERR_OK && sampler_vocabulary(m->vocab, &m->vocabulary) != ERR_OK)
+        e = refuse(why, "there is not enough memory for the vocabulary");
     return e;
 }
 
@@ -290,6 +293,7 @@ void model_free(struct model *m)
 {
     if (m->ctx)
         llama_free(m->ctx);
+    vocabulary_free(m->vocabulary);
     if (m->llama)
         llama_model_free(m->llama);
     if (m->file)

@@ -29,6 +29,7 @@ struct model_config {
     int context;                        /* tokens of one sequence; 0: the model's own, at most MODEL_DEFAULT_CONTEXT */
     int threads, slots, batch;
     const char *family;                 /* chat template, or NULL */
+    const char *tools;                  /* how tools are called (tools.h), or NULL */
     int kv_tokens;                      /* room for all sequences together; 0: each has its own */
     size_t kv_memory;                   /* bytes of states of ended calls, outside of the cache */
     bool no_reuse;                      /* keep nothing of ended calls */
@@ -41,6 +42,7 @@ struct model_config {
 
 struct model_progress { _Atomic double share; atomic_bool stop; };
 
+struct vocabulary;
 struct adapter { const char *name; struct llama_adapter_lora *lora; };
 struct model {
     FILE *file;
@@ -48,6 +50,7 @@ struct model {
     struct llama_context *ctx;
     const struct llama_vocab *vocab;
     struct chat_template chat;
+    struct vocabulary *vocabulary;      /* its tokens, for grammars */
     struct prompt_limits limits;        /* limits.context: of one sequence */
     int threads, slots, batch, kv_tokens;
     int outputs;                        /* of one step, at most */

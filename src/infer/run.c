@@ -59,18 +59,18 @@ static enum err put_text(struct engine *e, struct run *r, bool last)
     return err;
 }
 
-static enum err token_text(struct engine *e, int32_t token)
+static enum err token_text(struct engine *e, int32_t token, bool shown)
 {
     buf_clear(&e->piece);
     enum err err = buf_reserve(&e->piece, 64);
     if (err != ERR_OK)
         return err;
-    int32_t n = llama_token_to_piece(e->model.vocab, token, e->piece.p, (int32_t)e->piece.cap, 0, false);
+    int32_t n = llama_token_to_piece(e->model.vocab, token, e->piece.p, (int32_t)e->piece.cap, 0, shown);
     if (n < 0) {
         err = buf_reserve(&e->piece, (size_t)-n);
         if (err != ERR_OK)
             return err;
-        n = llama_token_to_piece(e->model.vocab, token, e->piece.p, (int32_t)e->piece.cap, 0, false);
+        n = llama_token_to_piece(e->model.vocab, token, e->piece.p, (int32_t)e->piece.cap, 0, shown);
     }
     e->piece.n = n > 0 ? (size_t)n : 0;
     return ERR_OK;
@@ -94,24 +94,28 @@ static bool sample_one(struct engine *e, struct run *r, struct llama_context *ct
 {
     struct engine_job *j = r->job;
     int32_t token = sampler_next(r->sampler, ctx, output);
+    *finish = "stop";
+    if (token < 0) {
+        *err = ERR_GRAMMAR;
+        return true;
+    }
     j->made++;
     atomic_fetch_add_explicit(&e->tokens, 1, memory_order_relaxed);
-    *finish = "stop";
     if (llama_vocab_is_eog(e->model.vocab, token)) {
         *err = put_text(e, r, true);
         return true;
     }
-    *err = token_text(e, token);
+    *err = token_text(e, token, token == j->sampling.shown);
     if (*err == ERR_OK && j->sampling.top >= 0)
         *err = put_probs(e, r, ctx, output, token);
     if (*err == ERR_OK)
         *err = put_text(e, r, false);
-    bool full = j->made >= j->max_tokens;
-    if (*err == ERR_OK && full && !r->filter.hit)
+    bool complete = sampler_is_done(r->sampler), full = j->made >= j->max_tokens;
+    if (*err == ERR_OK && (complete || full) && !r->filter.hit)
         *err = put_text(e, r, true);
-    *finish = r->filter.hit ? "stop" : "length";
+    *finish = r->filter.hit || complete ? "stop" : "length";
     r->tokens[r->n++] = token;
-    return *err != ERR_OK || r->filter.hit || full;
+    return *err != ERR_OK || r->filter.hit || complete || full;
 }
 
 /* The outputs are those of the last token and of the guesses after it. Each guess that is what was chosen anyway is one step saved: the

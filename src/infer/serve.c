@@ -288,6 +288,7 @@ int serve_run(const struct serve_config *c)
     if (s.status == 3)
         snprintf(why, sizeof why, "%s", engine_why(s.engine));
     engine_free(s.engine);
+    grammar_cache_free(&s.grammars);
     io_loop_free(s.loop);
     buf_free(&s.facts);
     buf_free(&s.props);

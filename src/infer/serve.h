@@ -1,6 +1,6 @@
 /* infer/serve.h: the engine's small HTTP server, on its Unix socket. Includes: core, wire, io, http.
  *
- *   POST /v1/chat/completions, /v1/completions    OpenAI's, streamed or whole; texts only, no tools
+ *   POST /v1/chat/completions, /v1/completions    OpenAI's, streamed or whole; texts and tools
  *   POST /v1/embeddings                           OpenAI's (embedder.h)
  *   POST /v1/count                                a chat's body -> {"input_tokens":…}
  *   GET  /v1/models                               the one model

@@ -8,6 +8,7 @@
 
 #include "core/clock.h"
 #include "http/server.h"
+#include "infer/constraint.h"
 #include "infer/engine.h"
 #include "infer/identity.h"
 #include "infer/serve.h"
@@ -25,6 +26,7 @@ struct serve {
     struct io_timer drain;
     struct rng rng;
     struct buf facts, props;
+    struct grammar_cache grammars;
     char fingerprint[IDENTITY_FINGERPRINT], peer[32];
     int64_t started_s;
     size_t calls;                       /* jobs submitted and not done */

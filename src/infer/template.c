@@ -70,6 +70,31 @@ enum err template_find(const struct llama_model *model, const char *family, stru
     return ERR_OK;
 }
 
+enum err template_find_tools(const struct llama_model *model, const char *name, struct chat_template *out, char why[TEMPLATE_WHY])
+{
+    const struct llama_vocab *vocab = llama_model_get_vocab(model);
+    char names[128];
+    out->tools = name ? tool_format_named(str_of(name)) : tool_format_of(str_of(llama_model_chat_template(model, NULL)));
+    out->guarded = 0;
+    out->marker = -1;
+    if (!out->tools) {
+        tool_format_names(names, sizeof names);
+        snprintf(why, TEMPLATE_WHY, "there is no way of calling tools named '%.40s'; there are: %s", name, names);
+        return ERR_NOTFOUND;
+    }
+    for (unsigned i = 0; i < sizeof out->tools->guards / sizeof *out->tools->guards; i++) {
+        str guard = str_of(out->tools->guards[i]);
+        llama_token t[2];
+        if (guard.n && llama_tokenize(vocab, guard.p, (int32_t)guard.n, t, 2, false, true) == 1 && (llama_vocab_get_attr(vocab, t[0]) & LLAMA_TOKEN_ATTR_USER_DEFINED))
+            out->guarded |= 1u << i;
+    }
+    str marker = str_of(*out->tools->marker ? out->tools->marker : out->tools->tag);
+    llama_token t[2];
+    if (marker.n && llama_tokenize(vocab, marker.p, (int32_t)marker.n, t, 2, false, true) == 1 && llama_vocab_is_control(vocab, t[0]))
+        out->marker = t[0];
+    return ERR_OK;
+}
+
 /* ---- rendering with marks ---- */
 
 static void mark_new(struct rng *r, struct template_mark *m)
@@ -99,22 +124,22 @@ enum err template_split(str rendered, const struct template_mark *marks, size_t 
     return ERR_OK;
 }
 
-static enum err render(struct arena *a, const struct chat_template *t, const struct call *c, const struct template_mark *marks, str *out)
+static enum err render(struct arena *a, const struct chat_template *t, const struct template_message *messages, size_t count, const struct template_mark *marks, str *out)
 {
-    struct llama_chat_message *m = arena_new(a, struct llama_chat_message, c->n_messages);
+    struct llama_chat_message *m = arena_new(a, struct llama_chat_message, count);
     if (!m)
         return ERR_LIMIT;
-    for (size_t i = 0; i < c->n_messages; i++) {
-        m[i].role = c->messages[i].role == ROLE_SYSTEM ? "system" : c->messages[i].role == ROLE_USER ? "user" : "assistant";
+    for (size_t i = 0; i < count; i++) {
+        m[i].role = messages[i].role;
         m[i].content = marks[i].text;
     }
-    int32_t n = llama_chat_apply_template(t->text, m, c->n_messages, true, NULL, 0);
+    int32_t n = llama_chat_apply_template(t->text, m, count, true, NULL, 0);
     if (n < 0)
         return ERR_UNSUPPORTED;
     char *p = arena_alloc(a, (size_t)n + 1, 1);
     if (!p)
         return ERR_LIMIT;
-    llama_chat_apply_template(t->text, m, c->n_messages, true, p, n);
+    llama_chat_apply_template(t->text, m, count, true, p, n);
     *out = str_slice(p, (size_t)n);
     return ERR_OK;
 }
@@ -127,6 +152,7 @@ struct prompt {                         /* tokens so far, and the run of plain t
     struct token_list out;
     size_t cap;
     struct buf run;
+    const struct chat_template *guards; /* NULL: nothing to look out for */
 };
 
 static enum err prompt_room(struct prompt *p, size_t more)
@@ -199,6 +225,32 @@ static enum err prompt_add_template(struct prompt *p, str text)
     return e != ERR_OK ? e : buf_put(&p->run, text);
 }
 
+/* The first guarded name in `text`; its first byte. text.n: there is none. */
+static size_t find_guarded(const struct chat_template *t, str text)
+{
+    size_t first = text.n;
+    for (unsigned i = 0; t && i < sizeof t->tools->guards / sizeof *t->tools->guards; i++) {
+        size_t at = t->guarded >> i & 1 ? str_find(text, str_of(t->tools->guards[i])) : text.n;
+        first = at < first ? at : first;
+    }
+    return first;
+}
+
+/* Text of the client. libllama makes some tokens of the vocabulary out of any text that holds their names; a run that ends inside of
+ * the name keeps them apart. */
+static enum err prompt_add_client(struct prompt *p, str text)
+{
+    enum err e = ERR_OK;
+    while (text.n && !e) {
+        size_t at = find_guarded(p->guards && p->guards->guarded ? p->guards : NULL, text), n = at < text.n ? at + 1 : text.n;
+        e = buf_put(&p->run, str_slice(text.p, n));
+        if (!e && n < text.n)
+            e = prompt_end_run(p);
+        text = str_skip(text, n);
+    }
+    return e;
+}
+
 static bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 
 static str trimmed(str s, bool start, bool end)
@@ -260,47 +312,50 @@ static enum err prompt_finish(struct prompt *p, enum err e, const struct prompt_
     return e;
 }
 
-static enum err chat_texts(struct arena *a, const struct call *c, const struct prompt_limits *lim, str *texts, struct wire_error *why)
+/* A text that cannot fit is refused before it is tokenized. */
+static enum err check_size(struct arena *a, const struct prompt_limits *lim, size_t total, struct wire_error *why)
 {
-    size_t total = 0;
-    for (size_t i = 0; i < c->n_messages; i++) {
-        if (c->messages[i].role == ROLE_TOOL) {
-            *why = (struct wire_error){ ERR_UNSUPPORTED, S("messages of role 'tool' are not supported by this engine"), arena_printf(a, "messages[%zu].role", i) };
-            return ERR_UNSUPPORTED;
-        }
-        enum err e = message_text(a, &c->messages[i], &texts[i]);
-        if (e != ERR_OK) {
-            *why = (struct wire_error){ e, e == ERR_UNSUPPORTED ? S("messages may hold text only") : STR_NONE, arena_printf(a, "messages[%zu].content", i) };
-            return e;
-        }
-        total += texts[i].n;
-    }
-    if (total > MAX_TEXT || total / lim->longest_token > lim->context)
-        return too_long(a, lim, true, true, total / lim->longest_token, why);
-    return ERR_OK;
+    return total > MAX_TEXT || total / lim->longest_token > lim->context ? too_long(a, lim, true, true, total / lim->longest_token, why) : ERR_OK;
 }
 
-enum err template_chat(struct arena *a, const struct chat_template *t, const struct llama_vocab *vocab, const struct prompt_limits *lim,
-                       struct rng *r, const struct call *c, struct token_list *out, struct wire_error *why)
+static enum err add_message(struct prompt *p, const struct template_message *m, const struct template_piece *piece)
 {
-    size_t n = c->n_messages;
-    str *texts = arena_new(a, str, n), rendered, after;
+    enum err e = ERR_OK;
+    for (size_t i = 0; i < m->n && !e; i++) {
+        str text = trimmed(m->parts[i].text, piece->trim_start && i == 0, piece->trim_end && i + 1 == m->n);
+        e = m->parts[i].own ? prompt_add_template(p, text) : prompt_add_client(p, text);
+    }
+    return e;
+}
+
+static enum err no_template(struct wire_error *why)
+{
+    *why = (struct wire_error){ ERR_UNSUPPORTED, S("this model has no chat template: use /v1/completions, or start it with --template"), S("messages") };
+    return ERR_UNSUPPORTED;
+}
+
+enum err template_messages(struct arena *a, const struct chat_template *t, const struct llama_vocab *vocab, const struct prompt_limits *lim,
+                           struct rng *r, const struct template_message *messages, size_t n, struct token_list *out, struct wire_error *why)
+{
+    str rendered, after;
     struct template_mark *marks = arena_new(a, struct template_mark, n);
     struct template_piece *pieces = arena_new(a, struct template_piece, n);
-    struct prompt p = { .a = a, .vocab = vocab };
-    if (!t->text) {
-        *why = (struct wire_error){ ERR_UNSUPPORTED, S("this model has no chat template: use /v1/completions, or start it with --template"), S("messages") };
-        return ERR_UNSUPPORTED;
-    }
+    struct prompt p = { .a = a, .vocab = vocab, .guards = t };
+    size_t total = 0;
+    if (!t->text)
+        return no_template(why);
     *why = (struct wire_error){ ERR_LIMIT, STR_NONE, STR_NONE };
-    if (!texts || !marks || !pieces)
+    if (!marks || !pieces)
         return ERR_LIMIT;
-    enum err e = chat_texts(a, c, lim, texts, why);
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < messages[i].n; k++)
+            total += messages[i].parts[k].text.n;
+    enum err e = check_size(a, lim, total, why);
     if (e != ERR_OK)
         return e;
     for (size_t i = 0; i < n; i++)
         mark_new(r, &marks[i]);
-    e = render(a, t, c, marks, &rendered);
+    e = render(a, t, messages, n, marks, &rendered);
     if (e == ERR_OK)
         e = template_split(rendered, marks, n, pieces, &after);
     if (e != ERR_OK) {
@@ -311,14 +366,53 @@ enum err template_chat(struct arena *a, const struct chat_template *t, const str
     e = prompt_start(&p, true);
     for (size_t i = 0; i < n && e == ERR_OK; i++) {
         e = prompt_add_template(&p, pieces[i].before);
-        if (!p.out.head && c->messages[i].role != ROLE_SYSTEM)
+        if (!p.out.head && strcmp(messages[i].role, "system") != 0)
             p.out.head = p.out.n;       /* up to the last control token: what follows is tokenized together with this text */
         if (e == ERR_OK)
-            e = buf_put(&p.run, trimmed(texts[i], pieces[i].trim_start, pieces[i].trim_end));
+            e = add_message(&p, &messages[i], &pieces[i]);
     }
     if (e == ERR_OK)
         e = prompt_add_template(&p, after);
     return prompt_finish(&p, e, lim, true, out, why);
+}
+
+enum err template_whole(struct arena *a, const struct chat_template *t, const struct llama_vocab *vocab, const struct prompt_limits *lim,
+                        const struct template_part *parts, size_t n, struct token_list *out, struct wire_error *why)
+{
+    struct prompt p = { .a = a, .vocab = vocab, .guards = t };
+    size_t total = 0;
+    for (size_t i = 0; i < n; i++)
+        total += parts[i].text.n;
+    enum err e = t->text ? check_size(a, lim, total, why) : no_template(why);
+    if (e != ERR_OK)
+        return e;
+    buf_init(&p.run, (size_t)MAX_TEXT * 2);
+    e = prompt_start(&p, true);
+    if (e == ERR_OK)
+        e = add_message(&p, &(struct template_message){ .parts = (struct template_part *)parts, .n = n }, &(struct template_piece){ .trim_start = false });
+    return prompt_finish(&p, e, lim, true, out, why);
+}
+
+enum err template_chat(struct arena *a, const struct chat_template *t, const struct llama_vocab *vocab, const struct prompt_limits *lim,
+                       struct rng *r, const struct call *c, struct token_list *out, struct wire_error *why)
+{
+    struct template_message *m = arena_new(a, struct template_message, c->n_messages);
+    struct template_part *parts = arena_new(a, struct template_part, c->n_messages);
+    *why = (struct wire_error){ ERR_LIMIT, STR_NONE, STR_NONE };
+    if (!t->text)
+        return no_template(why);
+    if (!m || !parts)
+        return ERR_LIMIT;
+    for (size_t i = 0; i < c->n_messages; i++) {
+        enum role role = c->messages[i].role;
+        enum err e = message_text(a, &c->messages[i], &parts[i].text);
+        if (e != ERR_OK) {
+            *why = (struct wire_error){ e, e == ERR_UNSUPPORTED ? S("messages may hold text only") : STR_NONE, arena_printf(a, "messages[%zu].content", i) };
+            return e;
+        }
+        m[i] = (struct template_message){ role == ROLE_SYSTEM ? "system" : role == ROLE_ASSISTANT ? "assistant" : "user", &parts[i], 1 };
+    }
+    return template_messages(a, t, vocab, lim, r, m, c->n_messages, out, why);
 }
 
 enum err template_text(struct arena *a, const struct llama_vocab *vocab, const struct prompt_limits *lim, bool start, str text,

@@ -5,14 +5,15 @@
  *
  * Client text can never become a control token. The template is rendered with a random mark in place of each text; cut at
  * the marks, it falls into pieces of template, in which control tokens are looked for, and texts of the client, in which
- * they are not. Between two control tokens, template and text are tokenized as one run, as the model saw them in
+ * they are not. Tokens by which a family marks tools (<tool_call>) are control tokens in this sense, too, though some vocabularies count them
+ * among the words. Between two control tokens, template and text are tokenized as one run, as the model saw them in
  * training: for texts without control tokens the result equals that of tokenizing the whole. */
 #ifndef HEARTH_INFER_TEMPLATE_H
 #define HEARTH_INFER_TEMPLATE_H
 
 #include "core/hash.h"
 #include "core/rand.h"
-#include "wire/call.h"
+#include "infer/tools.h"
 
 struct llama_model;
 struct llama_vocab;
@@ -21,11 +22,17 @@ struct chat_template {
     const char *text;                   /* what libllama gets; NULL: the model has none, so it cannot chat */
     char family[32];                    /* libllama's name of it: "chatml" */
     struct digest digest;               /* SHA-256 of `text` */
+    const struct tool_format *tools;    /* how its model calls tools */
+    unsigned guarded;                   /* bits of tools->guards: those that are a token */
+    int32_t marker;                     /* the control token that is its marker, or tag; -1: that is text */
 };
 
 #define TEMPLATE_WHY 400
 /* `family`: NULL or a name of libllama's list. ERR_NOTFOUND with a sentence in `why`: not known. The text lives with the model. */
 enum err template_find(const struct llama_model *model, const char *family, struct chat_template *out, char why[TEMPLATE_WHY]);
+
+/* `name`: NULL (by the model's own template) or one of the table in tools.h. ERR_NOTFOUND with a sentence in `why`. */
+enum err template_find_tools(const struct llama_model *model, const char *name, struct chat_template *out, char why[TEMPLATE_WHY]);
 
 /* head: of a chat, the leading tokens that the template and the system's messages before all others gave. */
 struct token_list { int32_t *p; size_t n, head; };
@@ -41,6 +48,11 @@ size_t template_longest_token(const struct llama_vocab *vocab);
  * would have become a control token after all), ERR_LIMIT. The tokens live in `a`. */
 enum err template_chat(struct arena *a, const struct chat_template *t, const struct llama_vocab *vocab, const struct prompt_limits *lim,
                        struct rng *r, const struct call *c, struct token_list *out, struct wire_error *why);
+/* The same from messages of several parts each, or, for a template that libllama does not write, from the parts of the whole prompt. */
+enum err template_messages(struct arena *a, const struct chat_template *t, const struct llama_vocab *vocab, const struct prompt_limits *lim,
+                           struct rng *r, const struct template_message *messages, size_t n, struct token_list *out, struct wire_error *why);
+enum err template_whole(struct arena *a, const struct chat_template *t, const struct llama_vocab *vocab, const struct prompt_limits *lim,
+                        const struct template_part *parts, size_t n, struct token_list *out, struct wire_error *why);
 enum err template_text(struct arena *a, const struct llama_vocab *vocab, const struct prompt_limits *lim, bool start, str text,
                        struct token_list *out, struct wire_error *why);
 

@@ -27,6 +27,7 @@ struct model {
     str id;                             /* the provider's own name for it */
     str file;                           /* embedded: the GGUF */
     str chat_template;                  /* embedded: a family by name ("chatml"), or empty: the file's own */
+    str tools;                          /* embedded: how tools are called ("hermes"), or empty: as its template shows */
     int64_t context, threads, slots;    /* embedded; 0: default */
     int64_t retries;                    /* tries after the first, here and at fallbacks together */
     int64_t concurrency, queue, queue_ms;       /* calls at once, 0: no limit; how many may wait, and how long */

@@ -54,10 +54,14 @@ struct openai_writer {
     bool is_chat;
     int64_t prompt_tokens;              /* told with the first chunk ("hearth":{"prompt_tokens":…}), for who needs them before the end; 0: not */
 };
-struct openai_choice { str text, finish_reason, logprobs; };     /* logprobs: JSON, or empty */
+struct openai_call { str id, name, arguments; };
+struct openai_choice { str text, finish_reason, logprobs; const struct openai_call *calls; size_t n_calls; };      /* logprobs: JSON, or empty */
 struct openai_usage { int64_t prompt, completion, cached, accepted, rejected; };      /* the last two: of predicted tokens */
 enum err openai_write_first(struct buf *b, const struct openai_writer *w, int64_t choice);             /* the role */
 enum err openai_write_delta(struct buf *b, const struct openai_writer *w, int64_t choice, str text, str logprobs);   /* valid UTF-8 */
+/* A call of a tool begins (its id and name), and a piece of its arguments. */
+enum err openai_write_call(struct buf *b, const struct openai_writer *w, int64_t choice, size_t index, str id, str name);
+enum err openai_write_arguments(struct buf *b, const struct openai_writer *w, int64_t choice, size_t index, str fragment);
 enum err openai_write_finish(struct buf *b, const struct openai_writer *w, int64_t choice, str finish_reason);
 enum err openai_write_usage(struct buf *b, const struct openai_writer *w, const struct openai_usage *u);
 enum err openai_write_done(struct buf *b);                                                             /* data: [DONE] */

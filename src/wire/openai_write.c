@@ -172,7 +172,58 @@ static void put_usage(struct json_out *o, const struct openai_usage *u)
     json_close(o, '}');
 }
 
-struct delta { int64_t choice; bool role; const str *text; str finish, logprobs; };
+struct delta {
+    int64_t choice;
+    bool role;
+    const str *text;
+    const struct openai_call *call;     /* with an id: its beginning */
+    size_t call_index;
+    str finish, logprobs;
+};
+
+static void put_pair(struct json_out *o, str key, str value)
+{
+    json_put_key(o, key);
+    json_put_str(o, value);
+}
+
+/* In a stream (index from 0) the id and the name stand in the first piece only; a whole call has no index. */
+static void put_call(struct json_out *o, const struct openai_call *c, int64_t index)
+{
+    json_open(o, '{');
+    if (index >= 0) {
+        json_put_key(o, S("index"));
+        json_put_i64(o, index);
+    }
+    if (c->id.n) {
+        put_pair(o, S("id"), c->id);
+        put_pair(o, S("type"), S("function"));
+    }
+    json_put_key(o, S("function"));
+    json_open(o, '{');
+    if (c->id.n)
+        put_pair(o, S("name"), c->name);
+    put_pair(o, S("arguments"), c->arguments);
+    json_close(o, '}');
+    json_close(o, '}');
+}
+
+static void put_chat_delta(struct json_out *o, const struct delta *d)
+{
+    json_put_key(o, S("delta"));
+    json_open(o, '{');
+    if (d->role)
+        put_pair(o, S("role"), S("assistant"));
+    if (d->text || d->role)
+        put_pair(o, S("content"), d->text ? *d->text : S(""));
+    if (d->call) {
+        json_put_key(o, S("tool_calls"));
+        json_open(o, '[');
+        put_call(o, d->call, (int64_t)d->call_index);
+        json_close(o, ']');
+    }
+    json_close(o, '}');
+}
 
 static void put_logprobs(struct json_out *o, str logprobs)
 {
@@ -196,17 +247,7 @@ static enum err put_chunk(struct buf *b, const struct openai_writer *w, const st
         json_put_key(&o, S("index"));
         json_put_i64(&o, d->choice);
         if (w->is_chat) {
-            json_put_key(&o, S("delta"));
-            json_open(&o, '{');
-            if (d->role) {
-                json_put_key(&o, S("role"));
-                json_put_str(&o, S("assistant"));
-            }
-            if (d->text || d->role) {
-                json_put_key(&o, S("content"));
-                json_put_str(&o, d->text ? *d->text : S(""));
-            }
-            json_close(&o, '}');
+            put_chat_delta(&o, d);
         } else {
             json_put_key(&o, S("text"));
             json_put_str(&o, d->text ? *d->text : S(""));
@@ -245,6 +286,16 @@ enum err openai_write_delta(struct buf *b, const struct openai_writer *w, int64_
     return put_chunk(b, w, &(struct delta){ .choice = choice, .text = &text, .logprobs = logprobs }, NULL);
 }
 
+enum err openai_write_call(struct buf *b, const struct openai_writer *w, int64_t choice, size_t index, str id, str name)
+{
+    return put_chunk(b, w, &(struct delta){ .choice = choice, .call = &(struct openai_call){ id, name, S("") }, .call_index = index }, NULL);
+}
+
+enum err openai_write_arguments(struct buf *b, const struct openai_writer *w, int64_t choice, size_t index, str fragment)
+{
+    return put_chunk(b, w, &(struct delta){ .choice = choice, .call = &(struct openai_call){ .arguments = fragment }, .call_index = index }, NULL);
+}
+
 enum err openai_write_finish(struct buf *b, const struct openai_writer *w, int64_t choice, str finish_reason)
 {
     return put_chunk(b, w, &(struct delta){ .choice = choice, .finish = finish_reason }, NULL);
@@ -252,6 +303,17 @@ enum err openai_write_finish(struct buf *b, const struct openai_writer *w, int64
 
 enum err openai_write_usage(struct buf *b, const struct openai_writer *w, const struct openai_usage *u) { return put_chunk(b, w, NULL, u); }
 enum err openai_write_done(struct buf *b) { return buf_put(b, S("data: [DONE]\n\n")); }
+
+static void put_whole_calls(struct json_out *o, const struct openai_choice *c)
+{
+    if (!c->n_calls)
+        return;
+    json_put_key(o, S("tool_calls"));
+    json_open(o, '[');
+    for (size_t i = 0; i < c->n_calls; i++)
+        put_call(o, &c->calls[i], -1);
+    json_close(o, ']');
+}
 
 static void put_whole_choice(struct json_out *o, const struct openai_writer *w, size_t i, const struct openai_choice *c)
 {
@@ -261,12 +323,15 @@ static void put_whole_choice(struct json_out *o, const struct openai_writer *w, 
     if (w->is_chat) {
         json_put_key(o, S("message"));
         json_open(o, '{');
-        json_put_key(o, S("role"));
-        json_put_str(o, S("assistant"));
+        put_pair(o, S("role"), S("assistant"));
         json_put_key(o, S("content"));
-        json_put_str(o, c->text);
+        if (c->text.n || !c->n_calls)
+            json_put_str(o, c->text);
+        else
+            json_put_null(o);
         json_put_key(o, S("refusal"));
         json_put_null(o);
+        put_whole_calls(o, c);
         json_close(o, '}');
     } else {
         json_put_key(o, S("text"));

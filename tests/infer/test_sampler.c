@@ -33,10 +33,8 @@ static const struct { const char *fields; enum err want; const char *param; } ro
     { "\"logit_bias\":{\"1000\":5}", ERR_RANGE, "logit_bias" }, { "\"logit_bias\":{\"x\":5}", ERR_RANGE, "logit_bias" }, { "\"logit_bias\":{\"1\":101}", ERR_RANGE, "logit_bias" },
     { "\"logit_bias\":{\"1\":\"2\"}", ERR_RANGE, "logit_bias" },
     { "\"logprobs\":false", ERR_OK, "" }, { "\"logprobs\":true", ERR_OK, "" }, { "\"logprobs\":true,\"top_logprobs\":20", ERR_OK, "" }, { "\"logprobs\":true,\"top_logprobs\":21", ERR_RANGE, "top_logprobs" },
-    { "\"tools\":[]", ERR_OK, "" }, { "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}]", ERR_UNSUPPORTED, "tools" },
-    { "\"tool_choice\":\"none\"", ERR_OK, "" }, { "\"tool_choice\":\"required\"", ERR_UNSUPPORTED, "tool_choice" },
-    { "\"response_format\":{\"type\":\"text\"}", ERR_OK, "" }, { "\"response_format\":{\"type\":\"json_object\"}", ERR_UNSUPPORTED, "response_format" },
-    { "\"repeat_penalty\":1.1", ERR_OK, "" }, { "\"repetition_penalty\":0", ERR_RANGE, "repetition_penalty" }, { "\"mirostat\":2", ERR_UNSUPPORTED, "mirostat" }, { "\"grammar\":\"root ::= x\"", ERR_UNSUPPORTED, "grammar" },
+    { "\"functions\":[]", ERR_OK, "" }, { "\"functions\":[{\"name\":\"f\"}]", ERR_UNSUPPORTED, "functions" },
+    { "\"repeat_penalty\":1.1", ERR_OK, "" }, { "\"repetition_penalty\":0", ERR_RANGE, "repetition_penalty" }, { "\"mirostat\":2", ERR_UNSUPPORTED, "mirostat" }, { "\"lora\":[{\"id\":0}]", ERR_UNSUPPORTED, "lora" },
     { "\"user\":\"u\",\"store\":true,\"metadata\":{\"a\":\"b\"}", ERR_OK, "" },
 };
 

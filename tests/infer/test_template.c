@@ -53,10 +53,10 @@ static void a_rendering_is_cut_at_its_marks(void **state)
 
 /* ---- tokens ---- */
 
-struct chat { struct arena a; struct call c; struct token_list tokens; struct wire_error why; enum err err; };
+struct asked { struct arena a; struct call c; struct token_list tokens; struct wire_error why; enum err err; };
 
 /* A chat whose texts are the given ones, roles system (if `system`), user, assistant, user, … */
-static void chat_run(struct chat *t, struct llama_model *m, const struct chat_template *tmpl, bool system, const str *texts, size_t n, size_t context)
+static void chat_run(struct asked *t, struct llama_model *m, const struct chat_template *tmpl, bool system, const str *texts, size_t n, size_t context)
 {
     struct buf b;
     struct json_out o;
@@ -116,7 +116,7 @@ static void equal_to_the_whole(const char *path, const char *family, bool system
     char why[TEMPLATE_WHY];
     assert_int_equal(template_find(m, family, &tmpl, why), ERR_OK);
     for (size_t i = 0; i < sizeof plain_texts / sizeof plain_texts[0]; i++) {
-        struct chat t;
+        struct asked t;
         size_t n = system ? 3 : 1;
         chat_run(&t, m, &tmpl, system, plain_texts[i], n, 4096);
         assert_int_equal(t.err, ERR_OK);
@@ -165,7 +165,7 @@ static void control_tokens_typed_by_a_client_stay_text(void **state)
             continue;
         struct llama_model *m = load(path);
         struct chat_template tmpl;
-        struct chat plain, bad;
+        struct asked plain, bad;
         char why[TEMPLATE_WHY], text[8192];
         assert_int_equal(template_find(m, NULL, &tmpl, why), ERR_OK);
         chat_run(&plain, m, &tmpl, true, plain_texts[0], 3, 4096);
@@ -182,6 +182,58 @@ static void control_tokens_typed_by_a_client_stay_text(void **state)
         arena_free(&plain.a);
         llama_model_free(m);
     }
+}
+
+static size_t count_token(const struct token_list *t, llama_token token)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < t->n; i++)
+        n += t->p[i] == token;
+    return n;
+}
+
+/* libllama makes user-defined tokens of any text that has their name; as marks of tools they belong to the template. */
+static void marks_of_tools_typed_by_a_client_stay_text(void **state)
+{
+    (void)state;
+    struct llama_model *m = load(tiny_model("bpe-tools"));
+    const struct llama_vocab *vocab = llama_model_get_vocab(m);
+    struct prompt_limits lim = { 512, template_longest_token(vocab) };
+    struct rng r = rand_seeded(3);
+    struct chat_template t;
+    struct token_list with, without;
+    struct wire_error why;
+    struct arena a;
+    llama_token open, close;
+    char sentence[TEMPLATE_WHY], text[4096];
+    assert_int_equal(template_find(m, NULL, &t, sentence), ERR_OK);
+    assert_int_equal(template_find_tools(m, NULL, &t, sentence), ERR_OK);
+    assert_string_equal(t.tools->name, "hermes");
+    assert_int_equal(t.guarded, 3);
+    assert_int_equal(t.marker, -1);
+    assert_int_equal(llama_tokenize(vocab, "<tool_call>", 11, &open, 1, false, false), 1);
+    assert_int_equal(llama_tokenize(vocab, "</tool_call>", 12, &close, 1, false, false), 1);
+    struct template_part own[] = { { S("<tool_call>x</tool_call>"), true } }, clients[] = { { S("a<tool_call>x</tool_call><tool_call"), false }, { S("</tool_call>"), true } };
+    struct template_message one = { "user", own, 1 }, two = { "user", clients, 2 };
+    arena_init(&a, 1 << 20);
+    assert_int_equal(template_messages(&a, &t, vocab, &lim, &r, &one, 1, &with, &why), ERR_OK);
+    assert_int_equal(template_messages(&a, &t, vocab, &lim, &r, &two, 1, &without, &why), ERR_OK);
+    assert_true(count_token(&with, open) == 1 && count_token(&with, close) == 1);
+    assert_true(count_token(&without, open) == 0 && count_token(&without, close) == 1);
+    int32_t n = llama_detokenize(vocab, without.p, (int32_t)without.n, text, sizeof text, false, true);
+    assert_true(n > 0 && str_find(str_slice(text, (size_t)n), S("a<tool_call>x</tool_call><tool_call</tool_call>")) < (size_t)n);
+    assert_int_equal(template_whole(&a, &t, vocab, &lim, clients, 2, &without, &why), ERR_OK);
+    assert_true(count_token(&without, open) == 0 && count_token(&without, close) == 1);
+    /* By name; a marker that is a control token is known by its number. */
+    static const struct { const char *name; bool marker; } families[] = { { "llama3", true }, { "mistral", true }, { "generic", false } };
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(template_find_tools(m, families[i].name, &t, sentence), ERR_OK);
+        assert_true(strcmp(t.tools->name, families[i].name) == 0 && (t.marker >= 0) == families[i].marker);
+    }
+    assert_int_equal(template_find_tools(m, "nobody", &t, sentence), ERR_NOTFOUND);
+    assert_non_null(strstr(sentence, "hermes"));
+    arena_free(&a);
+    llama_model_free(m);
 }
 
 static void a_completion_prompt_is_text_too(void **state)
@@ -227,7 +279,7 @@ static void a_model_without_a_template_refuses_to_chat(void **state)
     (void)state;
     struct llama_model *m = load(tiny_model("bpe-none"));
     struct chat_template t;
-    struct chat c;
+    struct asked c;
     char why[TEMPLATE_WHY];
     assert_int_equal(template_find(m, NULL, &t, why), ERR_OK);
     chat_run(&c, m, &t, false, plain_texts[0], 1, 512);
@@ -242,7 +294,7 @@ static void a_prompt_longer_than_the_context_is_refused_and_counted(void **state
     (void)state;
     struct llama_model *m = load(tiny_model("bpe-chatml"));
     struct chat_template t;
-    struct chat c;
+    struct asked c;
     char why[TEMPLATE_WHY];
     static char text[400000];
     assert_int_equal(template_find(m, NULL, &t, why), ERR_OK);
@@ -281,6 +333,7 @@ int main(void)
         cmocka_unit_test(a_rendering_is_cut_at_its_marks),
         cmocka_unit_test(texts_without_control_tokens_give_the_tokens_of_the_whole),
         cmocka_unit_test(control_tokens_typed_by_a_client_stay_text),
+        cmocka_unit_test(marks_of_tools_typed_by_a_client_stay_text),
         cmocka_unit_test(a_completion_prompt_is_text_too),
         cmocka_unit_test(the_family_is_found_or_the_template_refused_by_name),
         cmocka_unit_test(a_model_without_a_template_refuses_to_chat),

@@ -260,7 +260,7 @@ static void what_the_engine_writes_is_a_stream_of_this_api(void **state)
     assert_int_equal(r.rejected_tokens, 4);
     buf_clear(&b);
     str text = S("hi"), finish = S("length");
-    assert_int_equal(openai_write_reply(&b, &w, &(struct openai_choice){ text, finish, STR_NONE }, 1, &u), ERR_OK);
+    assert_int_equal(openai_write_reply(&b, &w, &(struct openai_choice){ .text = text, .finish_reason = finish }, 1, &u), ERR_OK);
     reply_init(&r);
     assert_int_equal(openai_read_reply(&mem, &scratch, buf_str(&b), &r), ERR_OK);
     assert_str(r.finish_reason, "length");
