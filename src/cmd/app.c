@@ -3,6 +3,8 @@
 #include "cmd/config_prompts.h"
 #include "cmd/discover.h"
 #include "cmd/remote.h"
+#include "core/cores.h"
+#include "fleet/command.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -55,7 +57,7 @@ static enum err load(struct app_config *k, struct cmd *c, const struct config_en
 static void config_release(struct gate_config *g)
 {
     struct app_config *k = (struct app_config *)g;
-    for (size_t i = 0; g->engines && i < g->policy.n_models; i++)
+    for (size_t i = 0; g->engines && i < g->policy.n_all; i++)
         if (g->engines[i])
             fleet_put(g->engines[i]);
     arena_free(&k->arena);
@@ -186,6 +188,8 @@ static bool find_engine(const struct config *c, char out[PATH_MAX])
     return false;
 }
 
+static void on_footprint(void *ctx, const struct digest *key, str facts) { fleet_recall(ctx, key, facts); }
+
 static int open_fleet(struct app *a, const struct config *c)
 {
     struct fleet_options o;
@@ -202,9 +206,21 @@ static int open_fleet(struct app *a, const struct config *c)
         o.load_ms = c->engine.load_ms;
     if (c->engine.hang_ms)
         o.hang_ms = c->engine.hang_ms;
+    o.memory = (int64_t)c->fleet.memory;
+    o.stay_ms = c->fleet.stay_ms;
+    o.window_ms = c->fleet.window_ms;
+    o.wait_ms = c->fleet.wait_ms;
+    o.queue = (size_t)c->fleet.queue;
+    o.gpu_library = c->fleet.nvml.n ? c->fleet.nvml.p : NULL;
     if (app_make_parents(o.run_dir) != ERR_OK || app_make_parents(o.log_dir) != ERR_OK)
         return cmd_fail(EXIT_FAILED, NULL, "the folder %s cannot be made: %s", o.run_dir, strerror(errno));
     enum err e = fleet_new(a->loop, &o, &a->fleet);
+    struct ledger_reader *r;
+    char why[256];
+    if (e == ERR_OK && ledger_reader_open(c->ledger.path.p, &r, why) == ERR_OK) {      /* without: it is measured again */
+        (void)ledger_read_footprints(r, on_footprint, a->fleet);
+        ledger_reader_close(r);
+    }
     return e == ERR_OK ? EXIT_DONE : cmd_fail(EXIT_FAILED, NULL, "the engines' keeper cannot start: %s", err_text(e));
 }
 
@@ -229,18 +245,73 @@ static enum err import_prompts(struct app_config *k)
     return e;
 }
 
-/* Every embedded model of the policy gets its engine (not started yet). Keeper's thread. */
+/* What the fleet should have of a model; false: it is only called, and says nothing of what it is. */
+static bool app_spec(struct arena *a, const struct model *m, struct fleet_spec *s)
+{
+    const struct provider *p = m->provider;
+    const struct kind *preset = p->managed ? kind_find(p->managed->kind) : NULL;
+    static const enum fleet_kind by_api[] = { [API_EMBEDDED] = FLEET_ENGINE, [API_OPENAI] = FLEET_OTHER, [API_VLLM] = FLEET_VLLM, [API_LLAMACPP] = FLEET_LLAMA_SERVER,
+                                              [API_OLLAMA] = FLEET_OLLAMA, [API_ANTHROPIC] = FLEET_OTHER };
+    *s = (struct fleet_spec){ .kind = preset ? kind_id(preset) : by_api[p->api], .provider = p->name, .name = m->name, .id = m->id.n ? m->id : m->name, .file = m->file,
+                              .chat_template = m->chat_template, .tools = m->tools, .context = m->context, .threads = m->threads, .slots = m->slots, .memory = m->memory, .gpu = m->gpu, .pin = m->pin, .idle_ms = p->idle_ms,
+                              .health = p->managed ? p->managed->health : S("/health") };
+    if (p->managed) {
+        s->words = p->managed->words;
+        s->n_words = p->managed->n_words;
+        s->env = p->managed->env;
+        s->n_env = p->managed->n_env;
+        s->load_ms = p->managed->load_ms;
+        return true;
+    }
+    if (p->api == API_EMBEDDED)
+        return true;
+    size_t n;
+    /* One of several is counted, whatever it says of itself. */
+    if ((s->kind == FLEET_OTHER && !m->main && !m->n_replicas) || gate_origin(p, &s->origin) != ERR_OK)
+        return false;
+    if ((n = strlen(s->origin.base)) >= 3 && strcmp(s->origin.base + n - 3, "/v1") == 0)
+        s->origin.base[n - 3] = '\0';
+    s->attached = true;
+    if (s->kind == FLEET_OTHER)
+        s->kind = FLEET_PLAIN;
+    s->here = p->zone == ZONE_MACHINE;
+    s->fields = p->key.n ? arena_printf(a, "Authorization: Bearer %.*s\r\n", STR_ARG(p->key)) : S("");
+    return s->fields.p != NULL;
+}
+
+static bool takes_threads(const struct model *m)
+{
+    const struct managed *g = m->provider->managed;
+    return m->provider->api == API_EMBEDDED || (g && command_has(g->words, g->n_words, COMMAND_THREADS));
+}
+
+/* Those that write no number share what is left by those that do. Without a configuration all files of a folder are models: they are used one at a time. */
+static int64_t thread_share(const struct config *c, const struct policy *p)
+{
+    int taken = 0, sharing = 0;
+    for (size_t i = 0; i < p->n_all; i++)
+        if (takes_threads(&p->models[i])) {
+            taken += (int)p->models[i].threads;
+            sharing += p->models[i].threads == 0;
+        }
+    int at_once = c->fleet.at_once ? (int)c->fleet.at_once : c->path.n ? sharing : 1;
+    return cores_share(c->fleet.threads ? (int)c->fleet.threads : cores_free(), taken, at_once < sharing ? at_once : sharing);
+}
+
+/* Every model that the fleet has to do with gets its place there (nothing is started yet). Keeper's thread. */
 static enum err attach_engines(struct app *a, struct app_config *k)
 {
     struct policy *p = &k->gate.policy;
-    k->gate.engines = arena_new(&k->arena, struct fleet_engine *, p->n_models + 1);
+    int64_t share = thread_share(k->config, p);
+    k->gate.engines = arena_new(&k->arena, struct fleet_model *, p->n_all + 1);
     if (!k->gate.engines)
         return ERR_LIMIT;
-    for (size_t i = 0; i < p->n_models; i++) {
-        const struct model *m = &p->models[i];
-        if (m->provider->api != API_EMBEDDED)
+    for (size_t i = 0; i < p->n_all; i++) {
+        struct fleet_spec s;
+        if (!app_spec(&k->arena, &p->models[i], &s))
             continue;
-        struct fleet_spec s = { m->name, m->file, m->chat_template, m->tools, m->context, m->threads, m->slots };
+        if (!s.threads && takes_threads(&p->models[i]))
+            s.threads = share;
         enum err e = fleet_get(a->fleet, &s, &k->gate.engines[i]);
         if (e != ERR_OK)
             return e;
@@ -330,7 +401,7 @@ int app_start(struct app *a, struct app_config *k, bool listen, bool *busy)
     if (code != EXIT_DONE)
         return code;
     struct gate_options o = { .threads = (int)c->threads, .tcp_fd = a->tcp_fd, .unix_fd = a->unix_fd, .port = a->port, .limits = c->limits,
-                              .accounts = a->accounts, .ledger = a->ledger, .manage = remote_answer, .manage_ctx = a, .clock = clock_system, .record_max = c->ledger.body_max };
+                              .accounts = a->accounts, .ledger = a->ledger, .fleet = a->fleet, .manage = remote_answer, .manage_ctx = a, .clock = clock_system, .record_max = c->ledger.body_max };
     if (getenv("HEARTH_BENCH_NO_RECORD")) {     /* what the record costs is measured against this, in bench/gateway */
         o.ledger = NULL;
         log_warn("no_record", LOG_C("why", "HEARTH_BENCH_NO_RECORD is set: no call is recorded"));
@@ -392,9 +463,8 @@ void app_reload(struct app *a, struct cmd *c)
 void app_warm(struct app *a)
 {
     const struct policy *p = &a->cfg->gate.policy;
-    struct fleet_engine *e = p->default_model ? a->cfg->gate.engines[p->default_model - p->models] : NULL;
-    if (e)
-        fleet_start(e);
+    if (p->default_model && p->default_model->provider->api == API_EMBEDDED)
+        fleet_start(a->cfg->gate.engines[p->default_model - p->models]);
 }
 
 /* ---- down ---- */

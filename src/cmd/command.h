@@ -48,7 +48,7 @@ struct command {
 };
 
 extern const struct command *const commands[];  /* main.c; NULL-terminated, in the order of help */
-extern const struct command command_serve, command_run, command_exec, command_explain, command_models, command_pull, command_rm, command_key, command_prompt, command_log, command_show, command_replay, command_diff, command_verify, command_export, command_erase, command_backup,
+extern const struct command command_serve, command_run, command_exec, command_explain, command_models, command_pull, command_rm, command_ps, command_plan, command_load, command_unload, command_key, command_prompt, command_log, command_show, command_replay, command_diff, command_verify, command_export, command_erase, command_backup,
     command_config, command_doctor, command_manual;
 
 /* Fills c->f and c->argv; EXIT_USAGE after it has said what is wrong. */

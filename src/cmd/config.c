@@ -2,6 +2,7 @@
 #include "cmd/config.h"
 
 #include "cmd/config_keys.h"
+#include "cmd/config_managed.h"
 #include "cmd/config_prompts.h"
 #include "cmd/config_routes.h"
 #include "cmd/discover.h"
@@ -24,6 +25,7 @@ static const char *const api_words[] = { "embedded", "openai", "vllm", "llamacpp
 static const char *const risk_words[] = { "low", "medium", "high", NULL };
 static const char *const data_words[] = { "public", "internal", "private", NULL };
 static const char *const priority_words[] = { "interactive", "batch", NULL };
+static const char *const gpu_words[] = { "auto", "on", "off", NULL };
 static const char *const guard_words[] = { "off", NULL };
 
 static const struct option top[] = {
@@ -67,6 +69,16 @@ static const struct option engine_options[] = {
     { "load_time", OPTION_DURATION, C(engine.load_ms), "10m", 0, 0, NULL, "a load that takes longer has failed" },
     { "hang_time", OPTION_DURATION, C(engine.hang_ms), "30s", 0, 0, NULL, "an engine that says nothing, or is in one step, for longer is started again" },
 };
+static const struct option fleet_options[] = {
+    { "memory", OPTION_SIZE, C(fleet.memory), "0", 0, 0, NULL, "of the host, for all models together that hearth loads; 0: what is free, by the kernel's word and the control group's" },
+    { "stay", OPTION_DURATION, C(fleet.stay_ms), "10s", 0, 0, NULL, "a model that was loaded is not sent away for another before that" },
+    { "window", OPTION_DURATION, C(fleet.window_ms), "30s", 0, 0, NULL, "models are swapped at most once in so long: until then the loaded one serves, and calls for others wait in order" },
+    { "wait", OPTION_DURATION, C(fleet.wait_ms), "5m", 0, 0, NULL, "how long a call waits for room" },
+    { "queue", OPTION_INT, C(fleet.queue), "1024", 1, 1000000, NULL, "calls that may wait for one model to be loaded" },
+    { "threads", OPTION_INT, C(fleet.threads), "0", 0, 1024, NULL, "inference threads of all models together; those that write none get equal shares of what is left, one at least; 0: the cores" },
+    { "at_once", OPTION_INT, C(fleet.at_once), "0", 0, 1024, NULL, "how many models are expected to compute at the same time: the shares are of this number; 0: all that are configured" },
+    { "nvml", OPTION_TEXT, C(fleet.nvml), NULL, 0, 0, NULL, "NVIDIA's management library, or off; unset: libnvidia-ml.so.1 where there is one" },
+};
 static const struct option keys_options[] = {
     { "file", OPTION_PATH, C(keys_options.file), NULL, 0, 0, NULL, "the file of virtual keys; unset: keys.yaml beside the ledger" },
     { "admin_file", OPTION_PATH, C(keys_options.admin_file), NULL, 0, 0, NULL, "the admin key, which opens /hearth/… and /metrics; unset: admin.key beside the ledger. hearth key admin makes it" },
@@ -109,11 +121,12 @@ struct provider_entry {
     str url, proxy, ca_file;
     struct option_secret key;
     int64_t connect_ms, first_byte_ms, gap_ms;
+    struct managed_entry managed;
 };
 #define P(f) offsetof(struct provider_entry, f)
 static const struct option provider_options[] = {
     { "api", OPTION_WORD, P(api), NULL, 0, 0, api_words, "what it speaks; embedded is hearth's own engine; vllm and llamacpp (llama-server) also count prompts for Anthropic's clients" },
-    { "url", OPTION_URL, P(url), NULL, 0, 0, NULL, "http(s)://host:port/path, or unix:/path; /v1 is added when there is no path" },
+    { "url", OPTION_URL, P(url), NULL, 0, 0, NULL, "http(s)://host:port/path, or unix:/path; /v1 is added when there is no path; none where hearth starts it" },
     { "key", OPTION_SECRET, P(key), NULL, 0, 0, NULL, "sent as a bearer token" },
     { "zone", OPTION_WORD, P(zone), NULL, 0, 0, zone_words, "where bytes go: unset, a loopback address is machine and everything else cloud; private calls need it written" },
     { "proxy", OPTION_PROXY, P(proxy), NULL, 0, 0, NULL, "cloud only: a proxy, or env for what the environment says; unset: none" },
@@ -121,6 +134,7 @@ static const struct option provider_options[] = {
     { "connect", OPTION_DURATION, P(connect_ms), NULL, 0, 0, NULL, "as upstream.connect, for this one" },
     { "first_byte", OPTION_DURATION, P(first_byte_ms), NULL, 0, 0, NULL, "as upstream.first_byte" },
     { "gap", OPTION_DURATION, P(gap_ms), NULL, 0, 0, NULL, "as upstream.gap" },
+    MANAGED_OPTIONS(P(managed)),
 };
 
 struct price_entry { double input, output; };
@@ -128,17 +142,22 @@ static const struct option price_options[] = {
     { "input", OPTION_MONEY, offsetof(struct price_entry, input), NULL, 0, 0, NULL, "dollars per million tokens" },
     { "output", OPTION_MONEY, offsetof(struct price_entry, output), NULL, 0, 0, NULL, "dollars per million tokens" },
 };
-struct model_entry { str provider, id, file, chat_template, tools, fallback; int64_t context, threads, slots, retries, concurrency, queue, queue_ms; struct price_entry price; };
+struct model_entry { str provider, id, file, chat_template, tools, fallback; struct option_list replicas; size_t memory; int gpu; bool pin; int64_t context, threads, slots, retries, concurrency, queue, queue_ms; struct price_entry price; };
 #define M(f) offsetof(struct model_entry, f)
 static const struct option model_options[] = {
     { "provider", OPTION_TEXT, M(provider), NULL, 0, 0, NULL, "a name from providers; a model with a file needs none" },
+    { "replicas", OPTION_LIST, M(replicas), NULL, 0, 0, NULL,
+      "more providers that have the same model under the same id, in the same zone: calls that begin alike go to the same one, unless it is busier than the others" },
     { "id", OPTION_TEXT, M(id), NULL, 0, 0, NULL, "the provider's own name for it; unset: the same" },
-    { "file", OPTION_TEXT, M(file), NULL, 0, 0, NULL, "embedded: a GGUF, relative to this file or to models_dir" },
+    { "file", OPTION_TEXT, M(file), NULL, 0, 0, NULL, "embedded and started by hearth: a GGUF, relative to this file or to models_dir; vLLM takes a folder" },
     { "chat_template", OPTION_TEXT, M(chat_template), NULL, 0, 0, NULL, "embedded: a family by name (chatml, llama3, mistral-v7 …) when the file's own is unknown" },
     { "tools", OPTION_TEXT, M(tools), NULL, 0, 0, NULL, "embedded: how the model calls tools: hermes, llama3, mistral or generic; unset: as its own template shows" },
-    { "context", OPTION_INT, M(context), "0", 0, 10000000, NULL, "embedded: tokens for each sequence; 0: the engine's choice" },
-    { "threads", OPTION_INT, M(threads), "0", 0, 1024, NULL, "embedded: 0 for one per core" },
-    { "slots", OPTION_INT, M(slots), "0", 0, 256, NULL, "embedded: sequences at once; 0: the engine's choice" },
+    { "context", OPTION_INT, M(context), "0", 0, 10000000, NULL, "embedded and started by hearth: tokens for each sequence; 0: the engine's choice" },
+    { "threads", OPTION_INT, M(threads), "0", 0, 1024, NULL, "embedded and started by hearth: 0 for an equal share of fleet.threads" },
+    { "slots", OPTION_INT, M(slots), "0", 0, 256, NULL, "embedded and started by hearth: sequences at once; 0: the engine's choice" },
+    { "memory", OPTION_SIZE, M(memory), "0", 0, 0, NULL, "embedded and started by hearth: what it needs, where it runs; 0: as measured when it was loaded, before that estimated from the file" },
+    { "gpu", OPTION_WORD, M(gpu), "auto", 0, 0, gpu_words, "embedded and started by hearth: auto as its server does, on: one GPU alone, off: none" },
+    { "pin", OPTION_BOOL, M(pin), "false", 0, 0, NULL, "embedded and started by hearth: once loaded it is not sent away to make room" },
     { "retries", OPTION_INT, M(retries), "2", 0, 6, NULL, "tries after a failed one, before anything of an answer was seen; the fallbacks' count too" },
     { "concurrency", OPTION_INT, M(concurrency), "0", 0, 1000000, NULL, "calls at once, from all clients; 0: no limit (a local engine has its slots)" },
     { "queue", OPTION_INT, M(queue), "64", 0, 1000000, NULL, "calls that may wait for their turn; further ones get 429 with the time that it may take" },
@@ -177,7 +196,7 @@ struct loader {
 
 static const struct { const char *key; const struct option *table; size_t n; } sections[] = {
     { "ledger", ledger_options, COUNT(ledger_options) }, { "limits", limit_options, COUNT(limit_options) }, { "upstream", upstream_options, COUNT(upstream_options) },
-    { "streams", streams_options, COUNT(streams_options) }, { "engine", engine_options, COUNT(engine_options) }, { "keys", keys_options, COUNT(keys_options) },
+    { "streams", streams_options, COUNT(streams_options) }, { "engine", engine_options, COUNT(engine_options) }, { "fleet", fleet_options, COUNT(fleet_options) }, { "keys", keys_options, COUNT(keys_options) },
     { "prompts", prompts_options, COUNT(prompts_options) }, { "pull", pull_options, COUNT(pull_options) }, { "log", log_options, COUNT(log_options) },
 };
 
@@ -253,25 +272,35 @@ static str whole_url(struct loader *l, int api, str url)
     return str_of(arena_cstr(l->r.a, arena_printf(l->r.a, "%.*s/v1", STR_ARG(url))));
 }
 
-static void make_provider(struct loader *l, const struct yaml_node *m, struct provider_entry *e, struct provider *p)
+static enum err make_provider(struct loader *l, const struct yaml_node *m, struct provider_entry *e, struct provider *p)
 {
+    struct managed *managed = NULL;
+    enum err err = managed_load(&l->r, m, &e->managed, api_words, &e->api, &managed);
+    if (err)
+        return err;
+    if (managed && e->url.n)
+        yaml_complain(l->r.report, m->key_at, "provider %.*s is started by hearth: it has no url", STR_ARG(m->key));
     if (e->api < 0)
         yaml_complain(l->r.report, m->key_at, "provider %.*s needs an api: embedded, openai, vllm, llamacpp, ollama or anthropic", STR_ARG(m->key));
     if (e->api == API_ANTHROPIC && !e->url.n)
         e->url = S("https://api.anthropic.com");
-    if (e->api == API_OPENAI && !e->url.n)
+    if (e->api == API_OPENAI && !e->url.n && !managed)
         e->url = S("https://api.openai.com/v1");
-    if (e->api > API_EMBEDDED && !e->url.n)
+    if (e->api > API_EMBEDDED && !e->url.n && !managed)
         yaml_complain(l->r.report, m->key_at, "provider %.*s needs a url", STR_ARG(m->key));
     if (e->api == API_EMBEDDED && (e->url.n || e->zone > 0))
         yaml_complain(l->r.report, m->key_at, "provider %.*s is embedded: it has no url, and its zone is this machine", STR_ARG(m->key));
     e->url = whole_url(l, e->api, e->url);
     *p = (struct provider){ .name = m->key, .api = e->api < 0 ? API_OPENAI : (enum provider_api)e->api, .url = e->url, .key = e->key.value, .proxy = e->proxy,
-                            .ca_file = e->ca_file, .connect_ms = e->connect_ms, .first_byte_ms = e->first_byte_ms, .gap_ms = e->gap_ms };
-    p->zone_written = e->zone >= 0 || e->api == API_EMBEDDED;
-    p->zone = e->api == API_EMBEDDED ? ZONE_MACHINE : e->zone >= 0 ? (enum zone)e->zone : is_loopback_url(e->url) ? ZONE_MACHINE : ZONE_CLOUD;
+                            .ca_file = e->ca_file, .connect_ms = e->connect_ms, .first_byte_ms = e->first_byte_ms, .gap_ms = e->gap_ms,
+                            .managed = managed, .idle_ms = e->managed.idle_ms };
+    /* A preset is known to answer by itself; a program of one's own may ask anybody, so it counts like a loopback address. */
+    bool here = e->api == API_EMBEDDED || (managed && managed->kind.n && e->zone < 0);
+    p->zone_written = e->zone >= 0 || here;
+    p->zone = here ? ZONE_MACHINE : e->zone >= 0 ? (enum zone)e->zone : managed || is_loopback_url(e->url) ? ZONE_MACHINE : ZONE_CLOUD;
     if (p->proxy.n && p->zone != ZONE_CLOUD)
         yaml_complain(l->r.report, m->key_at, "provider %.*s: a proxy is for the cloud zone only", STR_ARG(m->key));
+    return ERR_OK;
 }
 
 static enum err load_providers(struct loader *l, const struct yaml_node *map)
@@ -286,7 +315,8 @@ static enum err load_providers(struct loader *l, const struct yaml_node *map)
         if (e)
             return e;
         check_name(l, m);
-        make_provider(l, m, &l->providers[i], &list[i]);
+        if ((e = make_provider(l, m, &l->providers[i], &list[i])))
+            return e;
     }
     l->c->policy.providers = list;
     l->c->policy.n_providers = n;
@@ -327,11 +357,11 @@ static const struct provider *find_provider(struct loader *l, const struct yaml_
     return NULL;
 }
 
-/* Relative to the configuration, then in each of models_dir. */
-static enum err find_file(struct loader *l, const struct yaml_node *m, str file, str *out)
+/* Relative to the configuration, then in each of models_dir. What a server of another make takes may be a folder: it will say whether it likes it. */
+static enum err find_file(struct loader *l, const struct yaml_node *m, const struct provider *p, str file, str *out)
 {
     enum err e = option_path(&l->r, file, out);
-    if (e || l->r.env->is_file(l->r.env->ctx, out->p))
+    if (e || l->r.env->is_file(l->r.env->ctx, out->p) || (p && p->managed && !str_ends(file, S(".gguf"))))
         return e;
     for (size_t i = 0; i < l->c->n_models_dir; i++) {
         str other = str_of(arena_cstr(l->r.a, arena_printf(l->r.a, "%.*s/%.*s", STR_ARG(l->c->models_dir[i]), STR_ARG(file))));
@@ -347,8 +377,12 @@ static enum err find_file(struct loader *l, const struct yaml_node *m, str file,
 static enum err load_models(struct loader *l, const struct yaml_node *map)
 {
     static const char *const also[] = { "price", NULL };
-    size_t n = members(l, map), i = 0;
-    struct model *list = arena_new(l->r.a, struct model, n + 1);
+    size_t n = members(l, map), i = 0, more = 0;
+    for (const struct yaml_node *m = n ? map->first : NULL; m; m = m->next) {
+        const struct yaml_node *r = yaml_member(m->kind == YAML_MAP ? m : NULL, S("replicas"));
+        more += !r ? 0 : r->kind == YAML_LIST ? r->n : 1;
+    }
+    struct model *list = arena_new(l->r.a, struct model, n + more + 1);
     l->models = arena_new(l->r.a, struct model_entry, n + 1);
     if (!list || !l->models)
         return ERR_LIMIT;
@@ -357,21 +391,22 @@ static enum err load_models(struct loader *l, const struct yaml_node *map)
         enum err e = option_read(&l->r, model_options, COUNT(model_options), m, also, x);
         if (!e)
             e = option_read(&l->r, price_options, COUNT(price_options), yaml_member(m, S("price")), NULL, &x->price);
-        if (!e && x->file.n)
-            e = find_file(l, m, x->file, &x->file);
         if (e)
             return e;
         check_name(l, m);
         if (x->file.n && !x->provider.n)
             add_embedded(l, m);
-        list[i] = (struct model){ .name = m->key, .provider = find_provider(l, m, x), .id = x->id, .file = x->file, .chat_template = x->chat_template, .tools = x->tools,
-                                  .context = x->context, .threads = x->threads, .slots = x->slots, .retries = x->retries, .concurrency = x->concurrency, .queue = x->queue, .queue_ms = x->queue_ms,
+        const struct provider *p = find_provider(l, m, x);
+        if (x->file.n && (e = find_file(l, m, p, x->file, &x->file)))
+            return e;
+        list[i] = (struct model){ .name = m->key, .provider = p, .id = x->id, .file = x->file, .chat_template = x->chat_template, .tools = x->tools,
+                                  .context = x->context, .threads = x->threads, .slots = x->slots, .memory = (int64_t)x->memory, .gpu = x->gpu, .pin = x->pin, .retries = x->retries, .concurrency = x->concurrency, .queue = x->queue, .queue_ms = x->queue_ms,
                                   .price_input = x->price.input, .price_output = x->price.output };
-        if (list[i].provider && (list[i].provider->api == API_EMBEDDED) != (x->file.n > 0))
-            yaml_complain(l->r.report, m->key_at, "model %.*s: a file belongs to an embedded provider, and an embedded model needs one", STR_ARG(m->key));
+        if (p && !p->managed && (p->api == API_EMBEDDED) != (x->file.n > 0))
+            yaml_complain(l->r.report, m->key_at, "model %.*s: a file belongs to an embedded provider, or one that hearth starts, and an embedded model needs one", STR_ARG(m->key));
     }
     l->c->policy.models = list;
-    l->c->policy.n_models = n;
+    l->c->policy.n_models = l->c->policy.n_all = n;
     return ERR_OK;
 }
 
@@ -400,6 +435,34 @@ static void link_fallbacks(struct loader *l, const struct yaml_node *map)
         list[i].fallback = find_model(l, m->key_at, "fallback", l->models[i].fallback);
         if (list[i].fallback == &list[i])
             yaml_complain(l->r.report, m->key_at, "model %.*s: its fallback is itself", STR_ARG(m->key));
+    }
+}
+
+/* A replica is its model but for the provider. When all fallbacks are known. */
+static void add_replicas(struct loader *l, const struct yaml_node *map)
+{
+    struct policy *p = &l->c->policy;
+    struct model *list = (struct model *)(uintptr_t)p->models;
+    size_t i = 0;
+    for (const struct yaml_node *m = p->n_models ? map->first : NULL; m; m = m->next, i++) {
+        const struct option_list *names = &l->models[i].replicas;
+        list[i].replicas = names->n ? &list[p->n_all] : NULL;
+        for (size_t k = 0; k < names->n; k++) {
+            const struct model_entry wanted = { .provider = names->v[k] };
+            const struct provider *v = find_provider(l, m, &wanted);
+            bool again = v == list[i].provider;
+            for (size_t j = 0; j < list[i].n_replicas; j++)
+                again |= list[i].replicas[j].provider == v;
+            if (v && list[i].provider && (again || v->zone != list[i].provider->zone || (v->api == API_EMBEDDED || list[i].provider->api == API_EMBEDDED)))
+                yaml_complain(l->r.report, m->key_at, "model %.*s: replicas are at different providers of one zone, none of them embedded", STR_ARG(m->key));
+            struct model *r = &list[p->n_all++];
+            *r = list[i];
+            r->provider = v;
+            r->main = &list[i];
+            r->replicas = NULL;
+            r->n_replicas = 0;
+            list[i].n_replicas++;
+        }
     }
 }
 
@@ -564,7 +627,7 @@ static enum err canonical(struct loader *l)
 
 static enum err load_sections(struct loader *l, const struct yaml_node *root)
 {
-    static const char *const also[] = { "ledger", "limits", "upstream", "streams", "engine", "keys", "prompts", "pull", "log", "guard", "providers", "models", "tasks", "models_dir", "default", "aliases", "auto", NULL };
+    static const char *const also[] = { "ledger", "limits", "upstream", "streams", "engine", "fleet", "keys", "prompts", "pull", "log", "guard", "providers", "models", "tasks", "models_dir", "default", "aliases", "auto", NULL };
     struct config *c = l->c;
     c->limits = http_limits_default;
     c->upstream = http_client_limits_default;
@@ -585,6 +648,8 @@ static enum err load_sections(struct loader *l, const struct yaml_node *root)
         e = load_models(l, yaml_member(root, S("models")));
     if (!e)
         link_fallbacks(l, yaml_member(root, S("models")));
+    if (!e)
+        add_replicas(l, yaml_member(root, S("models")));
     if (!e)
         e = load_tasks(l, yaml_member(root, S("tasks")));
     return e ? e : routes_load(&l->r, root, &l->c->policy, &l->routes);
@@ -676,6 +741,8 @@ enum err config_document(struct buf *b)
     option_manual(b, "streams:", "What keeps a connection open in which nothing comes, as long as a model reads a long prompt or thinks in silence. Ollama's NDJSON has nothing of the kind.",
                   streams_options, COUNT(streams_options));
     option_manual(b, "engine:", "Local engines, one process per model.", engine_options, COUNT(engine_options));
+    option_manual(b, "fleet:", "What may be loaded at once, by engines and by servers that hearth starts. A model is loaded when a call wants it and there is room; else idle ones\n"
+                  "make room, the least recently used first, and what runs calls is never ended for another. What a model needs is measured when it is loaded.", fleet_options, COUNT(fleet_options));
     option_manual(b, "keys:", "Who may call; without keys, everybody who reaches the address, which is why it is a loopback one.", keys_options, COUNT(keys_options));
     key_file_manual(b);
     option_manual(b, "prompts:", "Versioned prompts (`hearth prompt`): clients name one by `x-hearth-prompt: NAME@LABEL` with `hearth_variables` in the body, or by OpenAI's `prompt` object;\n"
@@ -685,6 +752,7 @@ enum err config_document(struct buf *b)
     option_manual(b, "log:", "What the program says of itself; never a prompt, never a key.", log_options, COUNT(log_options));
     option_manual(b, "guard:", "Until personal data can be masked, the door to the cloud is shut or open.", guard_options, COUNT(guard_options));
     option_manual(b, "providers: NAME:", "Servers and the API they speak.", provider_options, COUNT(provider_options));
+    managed_manual(b);
     option_manual(b, "models: NAME:", "What clients ask for.", model_options, COUNT(model_options));
     option_manual(b, "models: NAME: price:", "What it costs; written into every row.", price_options, COUNT(price_options));
     option_manual(b, "tasks: NAME:", "Names for kinds of work: clients ask for the model `task/NAME`, or send `x-hearth-task: NAME`.", task_options, COUNT(task_options));

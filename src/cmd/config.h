@@ -62,6 +62,12 @@ struct config_engine {                  /* where the fleet finds and keeps its t
     int64_t load_ms, hang_ms;
 };
 
+struct config_fleet {                   /* what may be loaded at once */
+    size_t memory;                      /* bytes; 0: what is free */
+    int64_t stay_ms, window_ms, wait_ms, queue, threads, at_once;
+    str nvml;
+};
+
 struct option_list { str *v; size_t n; };
 
 struct config_streams { int64_t quiet_ms; bool pings, comments; };
@@ -91,6 +97,7 @@ struct config {
     struct config_ledger ledger;
     struct config_engine engine;
     struct config_pull pull;
+    struct config_fleet fleet;
     struct config_keys keys_options;
     struct key_list keys;
     struct config_prompts prompt_options;

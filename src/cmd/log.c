@@ -152,7 +152,9 @@ static void show_digest(const char *name, const struct digest *d)
 
 static void show_identity(struct lookup *w, const struct digest *fingerprint)
 {
-    static const char *const keys[] = { "name", "architecture", "quantization", "tensor_types", "weights_sha256", "chat_template_sha256", "engine", "engine_version", "engine_commit", "context" };
+    static const struct { const char *key; bool of_all; } keys[] = {    /* of_all: that it is unknown is worth a line */
+        { "name", false }, { "root", false }, { "revision", false }, { "parent", false }, { "remote_host", false }, { "architecture", false }, { "quantization", true }, { "tensor_types", false },
+        { "weights_sha256", true }, { "manifest_sha256", false }, { "chat_template_sha256", false }, { "engine", true }, { "engine_version", true }, { "engine_commit", false }, { "context", false } };
     str text;
     json v;
     if (!fingerprint) {
@@ -163,12 +165,12 @@ static void show_identity(struct lookup *w, const struct digest *fingerprint)
     if (ledger_read_model(w->r, w->a, fingerprint, &text) != ERR_OK || json_parse(w->a, text, &JSON_DEFAULT_LIMITS, &v, NULL) != ERR_OK)
         return;
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
-        json m = json_member(v, str_of(keys[i]));
+        json m = json_member(v, str_of(keys[i].key));
         str value;
         if (json_text(w->a, m, &value) != ERR_OK)
-            value = json_span(m);
+            value = json_type(m) != JSON_NULL ? json_span(m) : keys[i].of_all ? S("unknown") : S("");
         if (value.n) {
-            printf("    %s%-22s%s ", term_out("2"), keys[i], term_out("0"));
+            printf("    %s%-22s%s ", term_out("2"), keys[i].key, term_out("0"));
             term_text(stdout, value);
             putchar('\n');
         }

@@ -1,11 +1,13 @@
 /* The program: the list of subcommands, and the choice among them. */
 #include "cmd/command.h"
+#include "io/ward.h"
 
 #include <malloc.h>
 #include <signal.h>
 
 const struct command *const commands[] = {
-    &command_serve, &command_run, &command_exec, &command_explain, &command_models, &command_pull, &command_rm, &command_key, &command_prompt,
+    &command_serve, &command_run, &command_exec, &command_explain, &command_models, &command_pull, &command_rm, &command_ps, &command_plan, &command_load, &command_unload,
+    &command_key, &command_prompt,
     &command_log, &command_show, &command_replay, &command_diff, &command_verify, &command_export, &command_erase, &command_backup, &command_config,
     &command_doctor, &command_manual, NULL,
 };
@@ -40,6 +42,8 @@ int main(int argc, char **argv)
     mallopt(M_MMAP_THRESHOLD, LARGE);
     mallopt(M_TRIM_THRESHOLD, KEPT);
     const char *name = argc > 1 ? argv[1] : "";
+    if (strcmp(name, WARD_FLAG) == 0)           /* what a foreign server is started below */
+        return ward_main(argc - 2, argv + 2);
     if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0) {
         puts("hearth " HEARTH_VERSION);
         return EXIT_DONE;

@@ -106,6 +106,33 @@ static void examine_ledger(struct examination *x, const struct config *g)
     }
 }
 
+/* Where execvp() would find it. */
+static bool is_program(str name)
+{
+    const char *path = getenv("PATH");
+    str rest = str_of(path ? path : "/usr/local/bin:/bin:/usr/bin"), dir;
+    char file[PATH_MAX];
+    if (str_index(name, '/') < name.n)
+        return access(name.p, X_OK) == 0;
+    while (rest.n) {
+        str_cut(rest, ':', &dir, &rest);
+        int n = snprintf(file, sizeof file, "%.*s/%.*s", STR_ARG(dir), STR_ARG(name));
+        if (n > 0 && n < PATH_MAX && access(file, X_OK) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void examine_programs(struct examination *x, const struct config *g)
+{
+    for (size_t i = 0; i < g->policy.n_providers; i++) {
+        const struct managed *m = g->policy.providers[i].managed;
+        if (m)
+            finding(x, "program", is_program(m->words[0]), "provider %s starts %s%s", g->policy.providers[i].name.p, m->words[0].p,
+                    is_program(m->words[0]) ? "" : ", which is not there: install it, or say where it is with program:");
+    }
+}
+
 static void examine_models(struct examination *x, const struct config *g)
 {
     finding(x, "models", g->policy.n_models > 0, g->policy.n_models ? "%zu can be asked for: hearth models" : "none: fetch one (hearth pull --help), or write hearth.yaml", g->policy.n_models);
@@ -142,6 +169,7 @@ static int doctor_run(struct cmd *c)
     snprintf(engine, sizeof engine, "%s/../libexec/hearth/hearth-engine", self);
     finding(&x, "engine", access(engine, X_OK) == 0, "%s%s", engine, access(engine, X_OK) ? " is missing: local models cannot be loaded" : "");
     examine_models(&x, g);
+    examine_programs(&x, g);
     bool served = app_socket(g, socket) && io_connect_unix(socket, &fd) == ERR_OK;
     if (served)
         close(fd);

@@ -12,7 +12,7 @@ enum { OPEN_AFTER = 5, OPEN_MS = 10000, BACKOFF_MS = 250, BACKOFF_MAX_MS = 4000,
 static struct gate_breaker *breaker_of(const struct gate_req *r)
 {
     const struct provider *p = r->decision.model->provider;
-    return p->api == API_EMBEDDED ? NULL : &r->view->breakers[p - r->view->cfg->policy.providers];
+    return p->api == API_EMBEDDED || p->managed ? NULL : &r->view->breakers[p - r->view->cfg->policy.providers];
 }
 
 enum err gate_breaker_ask(struct gate_req *r)
@@ -159,11 +159,12 @@ bool gate_again(struct gate_req *r, enum err e)
         return false;
     r->tried[r->n_tried] = r->decision.model;
     /* Vectors of two models have nothing to do with each other: another one is no help there. */
-    const struct model *next = r->op == OP_EMBEDDING ? NULL : route_fallback(&r->view->cfg->policy, &r->decision, r->decision.model, r->tried, r->n_tried + 1);
-    if (!next && !is_passing(r, e))
+    bool replica = gate_replica_left(r, r->n_tried + 1);        /* the same model elsewhere: at once, and before its fallback */
+    const struct model *next = replica || r->op == OP_EMBEDDING ? NULL : route_fallback(&r->view->cfg->policy, &r->decision, r->decision.model, r->tried, r->n_tried + 1);
+    if (!next && !replica && !is_passing(r, e))
         return false;
     r->n_tried++;
-    int64_t now = clock_mono_us(&r->loop->gate->opt.clock), ms = next ? 0 : backoff_ms(r);
+    int64_t now = clock_mono_us(&r->loop->gate->opt.clock), ms = next || replica ? 0 : backoff_ms(r);
     bool recorded = r->entries->intent.on_done != NULL;
     log_info("try_again", LOG_C("call", r->id), LOG_S("model", r->decision.model->name), LOG_I("status", r->status), LOG_C("why", err_name(e)),
              LOG_S("next", next ? next->name : r->decision.model->name), LOG_I("after_ms", ms));

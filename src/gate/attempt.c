@@ -23,6 +23,23 @@ static enum err attempt_door(struct gate_req *r)
     return speak_asks(r) ? gate_breaker_ask(r) : ERR_OK;
 }
 
+enum zone gate_zone(const struct gate_req *r) { return r->ready && r->ready->remote ? ZONE_CLOUD : r->decision.model->provider->zone; }
+
+/* What the server says of itself may put it farther away than the configuration does. */
+static enum err attempt_far(struct gate_req *r)
+{
+    const struct decision *d = &r->decision;
+    str name = d->model->name;
+    if (!r->ready || (!r->ready->remote && !r->ready->unsure))
+        return ERR_OK;
+    if (d->data == DATA_PRIVATE)
+        return gate_fail(r, ERR_PRIVATE, r->ready->remote ? arena_printf(r->a, "this call is private, and model %.*s is passed on to another host by its server", STR_ARG(name))
+                                                          : arena_printf(r->a, "this call is private, and the server of model %.*s did not say whether it passes calls on", STR_ARG(name)));
+    if (r->ready->remote && d->grant && d->grant->ceiling < ZONE_CLOUD)
+        return gate_fail(r, ERR_FORBIDDEN, arena_printf(r->a, "this key does not reach a cloud, and model %.*s is passed on to one by its server", STR_ARG(name)));
+    return r->ready->remote && !r->view->cfg->policy.cloud_without_guard ? gate_fail(r, ERR_GUARD, STR_NONE) : ERR_OK;
+}
+
 /* A model that takes only so many calls at once: this one's turn. */
 static enum err attempt_seat(struct gate_req *r)
 {
@@ -72,7 +89,7 @@ static void attempt_on_ready(struct fleet_waiter *w)
 
 static enum err attempt_engine(struct gate_req *r)
 {
-    struct fleet_engine *e = r->view->cfg->engines[r->decision.model - r->view->cfg->policy.models];
+    struct fleet_model *e = r->view->cfg->engines[r->decision.model - r->view->cfg->policy.models];
     if (!e) {
         r->call_step = CALL_INTENT;
         return ERR_OK;
@@ -81,19 +98,23 @@ static enum err attempt_engine(struct gate_req *r)
     r->asked_us = clock_mono_us(&r->loop->gate->opt.clock);
     enum err err = fleet_acquire(e, &r->waiter, &r->ready);
     r->call_step = err == ERR_AGAIN ? CALL_ENGINE_WAIT : CALL_INTENT;
-    return err == ERR_ENGINE ? gate_fail(r, err, str_of(r->waiter.why)) : err;
+    if (err == ERR_OK)
+        return attempt_far(r);
+    return err == ERR_AGAIN ? err : gate_fail(r, err, str_of(r->waiter.why));
 }
 
 static enum err attempt_engine_back(struct gate_req *r)
 {
-    if (r->waiter.state != FLEET_IDLE)
+    if (fleet_waits(&r->waiter))
         return ERR_AGAIN;
+    if (r->waiter.err == ERR_LOADING)   /* there was no room for it */
+        r->retry_after = S("5");
     if (r->waiter.err != ERR_OK)
         return gate_fail(r, r->waiter.err, str_of(r->waiter.why));
     r->ready = r->waiter.ready;
     r->queue_us += clock_mono_us(&r->loop->gate->opt.clock) - r->asked_us;
     r->call_step = CALL_INTENT;
-    return ERR_OK;
+    return attempt_far(r);
 }
 
 static enum err attempt_intent(struct gate_req *r)
@@ -103,7 +124,7 @@ static enum err attempt_intent(struct gate_req *r)
         return e;
     r->attempt++;
     gate_submit_intent(r);
-    r->call_step = r->decision.model->provider->zone == ZONE_CLOUD && r->in_ledger ? CALL_INTENT_WAIT : CALL_SEND;
+    r->call_step = gate_zone(r) == ZONE_CLOUD && r->in_ledger ? CALL_INTENT_WAIT : CALL_SEND;
     return ERR_OK;
 }
 
@@ -136,7 +157,7 @@ static enum err attempt_send(struct gate_req *r)
     static const struct http_client_events events = { attempt_on_head, attempt_on_data, attempt_on_end };
     const struct provider *p = r->decision.model->provider;
     struct http_pool *pool;
-    enum err e = gate_pool(r->view, r->decision.model, &pool);
+    enum err e = gate_pool(r->view, r->decision.model, r->ready, &pool);
     if (e != ERR_OK)
         return gate_fail(r, e, STR_NONE);
     str own = r->up->fields(r);
@@ -162,6 +183,7 @@ enum err gate_call(struct gate_req *r)
     if (r->op == OP_COUNT && !upstream_counts(r))
         return gate_estimate(r);
     if (r->call_step == CALL_SEAT) {
+        gate_replica(r);
         enum err e = attempt_door(r);
         if (e != ERR_OK)
             return e;
@@ -433,7 +455,7 @@ void gate_attempt_abort(struct gate_req *r)
     if (r->x)
         http_exchange_cancel(r->x);
     r->x = NULL;
-    fleet_forget(&r->waiter);
+    fleet_release(&r->waiter);
     seat_release(&r->seat, clock_mono_us(&r->loop->gate->opt.clock));
     r->seat_until_us = 0;
     r->upstream_ended = true;

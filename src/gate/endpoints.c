@@ -40,6 +40,10 @@ static const struct endpoint {
     { S("GET"), S("/health"), false, DIALECT_OPENAI, OP_NONE, FOR_ALL, endpoint_health },
     { S("GET"), S("/ready"), false, DIALECT_OPENAI, OP_NONE, FOR_ALL, endpoint_ready },
     { S("GET"), S("/metrics"), false, DIALECT_OPENAI, OP_NONE, FOR_METRICS, endpoint_metrics },
+    { S("GET"), S("/hearth/fleet"), false, DIALECT_OPENAI, OP_NONE, FOR_OWNER, gate_fleet_report },
+    { S("POST"), S("/hearth/fleet/plan"), false, DIALECT_OPENAI, OP_NONE, FOR_OWNER, gate_fleet_plan },
+    { S("POST"), S("/hearth/fleet/load"), false, DIALECT_OPENAI, OP_NONE, FOR_OWNER, gate_fleet_load },
+    { S("POST"), S("/hearth/fleet/unload"), false, DIALECT_OPENAI, OP_NONE, FOR_OWNER, gate_fleet_unload },
     { S("POST"), S("/hearth/erase"), false, DIALECT_OPENAI, OP_NONE, FOR_OWNER, endpoint_erase },
     { S("GET"), S("/hearth/"), true, DIALECT_OLLAMA, OP_NONE, FOR_ADMIN, endpoint_manage },
     { S("POST"), S("/hearth/"), true, DIALECT_OLLAMA, OP_NONE, FOR_ADMIN, endpoint_manage },
@@ -295,6 +299,8 @@ static void put_own_metrics(struct gate_loop *l, struct buf *b)
         if (!cfg->engines[i])
             continue;
         fleet_look(cfg->engines[i], &f);
+        if (f.attached)
+            continue;
         (void)buf_printf(b, "hearth_engine_ready{gen_ai_request_model=\"%.*s\",state=\"%s\"} %d\n", STR_ARG(cfg->policy.models[i].name), f.state, strcmp(f.state, "ready") == 0);
     }
     (void)buf_put(b, S("# HELP hearth_model_calls calls of a model with a limit, by whether they run or wait\n# TYPE hearth_model_calls gauge\n"));

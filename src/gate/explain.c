@@ -37,7 +37,7 @@ static void put_model(struct json_out *o, struct gate_req *r)
 {
     const struct model *m = r->decision.model;
     struct fleet_state s = { .state = "served" };
-    struct fleet_engine *e = r->view->cfg->engines[m - r->view->cfg->policy.models];
+    struct fleet_model *e = r->view->cfg->engines[m - r->view->cfg->policy.models];
     if (e)
         fleet_look(e, &s);
     put(o, "model", m->name);

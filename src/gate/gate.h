@@ -21,7 +21,7 @@ struct gate;
 
 struct gate_config {
     struct policy policy;
-    struct fleet_engine **engines;      /* one per policy.models: embedded models' engines, else NULL */
+    struct fleet_model **engines;       /* one per policy.models: what the fleet has of it; NULL: nothing, it is only called */
     struct key_list keys;
     struct prompt_book prompts;
     const str *hosts;                   /* names that Host fields may have besides the loopback's */
@@ -48,6 +48,7 @@ struct gate_options {
     struct ledger *ledger;              /* NULL: no record is kept (the bench's development switch, nothing else) */
     void (*manage)(void *ctx, const struct gate_question *q, struct gate_answer *out);     /* NULL: nothing can be asked */
     void *manage_ctx;
+    struct fleet *fleet;                /* for questions about it; NULL: there is none */
     struct clock clock;
     size_t record_max;                  /* reply bytes kept for the record; default 8 MiB */
 };
@@ -59,6 +60,9 @@ void gate_drain(struct gate *g);                                 /* no new conne
 bool gate_drained(const struct gate *g);                         /* after that: no call runs and nobody is connected */
 size_t gate_running(const struct gate *g);                       /* calls that have not ended, their record included */
 void gate_stop(struct gate *g);                                  /* drops what still runs (recorded as cut), joins the threads, frees */
+
+/* Where a provider with a URL is, and what its zone asks of connections to it. */
+enum err gate_origin(const struct provider *p, struct http_origin *o);
 
 void gate_config_ref(struct gate_config *c);
 void gate_config_unref(struct gate_config *c);

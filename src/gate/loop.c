@@ -27,17 +27,19 @@ static struct gate_view *view_new(struct gate_loop *l, struct gate_config *c)
         return NULL;
     v->by_provider = calloc(c->policy.n_providers + 1, sizeof(struct http_pool *));
     v->breakers = calloc(c->policy.n_providers + 1, sizeof *v->breakers);
-    v->by_model = calloc(c->policy.n_models + 1, sizeof(struct http_pool *));
-    v->seats = calloc(c->policy.n_models + 1, sizeof(struct seats *));
-    if (!v->by_provider || !v->by_model || !v->breakers || !v->seats) {
+    v->by_model = calloc(c->policy.n_all + 1, sizeof(struct http_pool *));
+    v->ports = calloc(c->policy.n_all + 1, sizeof *v->ports);
+    v->seats = calloc(c->policy.n_all + 1, sizeof(struct seats *));
+    if (!v->by_provider || !v->by_model || !v->ports || !v->breakers || !v->seats) {
         free(v->seats);
+        free(v->ports);
         free(v->breakers);
         free(v->by_provider);
         free(v->by_model);
         free(v);
         return NULL;
     }
-    for (size_t i = 0; i < c->policy.n_models; i++) {
+    for (size_t i = 0; i < c->policy.n_all; i++) {
         const struct model *m = &c->policy.models[i];
         v->seats[i] = m->concurrency > 0 ? seat_registry_find(l->gate->seats, m->name, m->concurrency, m->queue) : NULL;
     }
@@ -52,6 +54,7 @@ static void view_free(struct gate_view *v)
 {
     gate_config_unref(v->cfg);
     free(v->seats);
+    free(v->ports);
     free(v->breakers);
     free(v->by_provider);
     free(v->by_model);
@@ -80,7 +83,7 @@ static void view_close(struct gate_view *v)
 {
     v->closing = 1;                     /* held until every pool was told, whatever closes at once */
     view_close_pools(v, v->by_provider, v->cfg->policy.n_providers);
-    view_close_pools(v, v->by_model, v->cfg->policy.n_models);
+    view_close_pools(v, v->by_model, v->cfg->policy.n_all);
     if (--v->closing == 0)
         view_free(v);
 }
@@ -95,15 +98,8 @@ void gate_view_unref(struct gate_view *v)
 
 /* ---- upstream connections ---- */
 
-static enum err pool_origin(const struct gate_view *v, const struct model *m, struct http_origin *o)
+enum err gate_origin(const struct provider *p, struct http_origin *o)
 {
-    const struct provider *p = m->provider;
-    if (p->api == API_EMBEDDED) {
-        *o = (struct http_origin){ .host = "localhost", .base = "/v1" };
-        const char *path = fleet_socket(v->cfg->engines[m - v->cfg->policy.models]);
-        int n = snprintf(o->unix_path, sizeof o->unix_path, "%s", path);
-        return n > 0 && (size_t)n < sizeof o->unix_path ? ERR_OK : ERR_LIMIT;
-    }
     enum err e = http_origin_parse(p->url, o);
     if (e != ERR_OK)
         return e;
@@ -119,15 +115,54 @@ static enum err pool_origin(const struct gate_view *v, const struct model *m, st
     return ERR_OK;
 }
 
-enum err gate_pool(struct gate_view *v, const struct model *m, struct http_pool **out)
+/* An engine by its socket, a managed server by the port that it has now. */
+static enum err pool_origin(const struct gate_view *v, const struct model *m, const struct fleet_ready *ready, struct http_origin *o)
+{
+    const struct provider *p = m->provider;
+    if (p->api != API_EMBEDDED && !p->managed)
+        return gate_origin(p, o);
+    bool has_path = p->api != API_OLLAMA && p->api != API_ANTHROPIC;
+    *o = (struct http_origin){ .host = "127.0.0.1", .base = "/v1", .port = ready ? ready->port : 0, .only_loopback = true };
+    if (!has_path)
+        o->base[0] = '\0';
+    if (p->managed)
+        return o->port ? ERR_OK : ERR_ENGINE;
+    *o = (struct http_origin){ .host = "localhost", .base = "/v1" };
+    const char *path = fleet_socket(v->cfg->engines[m - v->cfg->policy.models]);
+    int n = snprintf(o->unix_path, sizeof o->unix_path, "%s", path);
+    return n > 0 && (size_t)n < sizeof o->unix_path ? ERR_OK : ERR_LIMIT;
+}
+
+/* A pool whose server has moved: closed at the end of the turn, since one of its own callbacks may have led here. */
+static enum err bury_pool(struct gate_loop *l, struct http_pool **at)
+{
+    struct gate_dead_pool *d = malloc(sizeof *d);
+    if (!d)
+        return ERR_MEMORY;
+    *d = (struct gate_dead_pool){ l->dead_pools, *at };
+    l->dead_pools = d;
+    *at = NULL;
+    return ERR_OK;
+}
+
+enum err gate_pool(struct gate_view *v, const struct model *m, const struct fleet_ready *ready, struct http_pool **out)
 {
     const struct policy *policy = &v->cfg->policy;
     const struct provider *p = m->provider;
-    struct http_pool **at = p->api == API_EMBEDDED ? &v->by_model[m - policy->models] : &v->by_provider[p - policy->providers];
+    bool own = p->api == API_EMBEDDED || p->managed;
+    struct http_pool **at = own ? &v->by_model[m - policy->models] : &v->by_provider[p - policy->providers];
+    uint16_t *port = &v->ports[m - policy->models];
+    if (*at && own && ready && *port != ready->port) {
+        enum err e = bury_pool(v->loop, at);
+        if (e != ERR_OK)
+            return e;
+    }
+    if (own && ready)
+        *port = ready->port;
     if (!*at) {
         struct http_origin o;
         struct http_client_limits lim = v->cfg->upstream;
-        enum err e = pool_origin(v, m, &o);
+        enum err e = pool_origin(v, m, ready, &o);
         if (e != ERR_OK)
             return e;
         if (p->connect_ms)
@@ -285,6 +320,7 @@ static void loop_on_wake(struct io_wake *w)
 
 static void loop_wake(void *ctx) { io_wake_send(&((struct gate_loop *)ctx)->wake); }
 
+static void loop_on_pool_closed(void *ctx) { ((struct gate_loop *)ctx)->open--; }
 static void loop_on_server_closed(void *ctx) { ((struct gate_loop *)ctx)->open--; }
 
 static void loop_on_timer_closed(struct io_timer *t)
@@ -317,6 +353,7 @@ static void loop_close(struct gate_loop *l)
 {
     if (l->closing == 0) {
         l->closing = 1;
+        gate_fleet_forget(l);
         for (int i = 0; i < 2; i++)
             if (l->servers[i]) {
                 l->open++;
@@ -358,6 +395,13 @@ static void loop_on_turn(void *ctx)
         struct gate_view *v = l->dead_views;
         l->dead_views = v->next_dead;
         view_close(v);
+    }
+    while (l->dead_pools) {
+        struct gate_dead_pool *d = l->dead_pools;
+        l->dead_pools = d->next;
+        l->open++;
+        http_pool_close(d->pool, loop_on_pool_closed, l);
+        free(d);
     }
     if (l->closing == 1 && !l->open)
         loop_close(l);

@@ -9,7 +9,7 @@ struct manager {
     struct queue asked;
 };
 
-struct question {                       /* lies in the arena of its request, which is held until it has come back */
+struct manage_call {                       /* lies in the arena of its request, which is held until it has come back */
     struct queue_item item;             /* first */
     struct gate_loop *loop;
     struct http_req *http;
@@ -22,7 +22,7 @@ static void *manager_main(void *arg)
     struct gate *g = arg;
     for (struct queue_item *it; (it = queue_take_all(&g->manager->asked, -1));)
         for (struct queue_item *next; it; it = next) {
-            struct question *x = (struct question *)it;
+            struct manage_call *x = (struct manage_call *)it;
             struct gate_loop *l = x->loop;      /* from the put on, `x` is the loop's */
             bool wake;
             next = it->next;
@@ -66,7 +66,7 @@ void manager_stop(struct gate *g)
 bool manager_ask(struct gate_loop *l, struct http_req *http, str path)
 {
     const struct http_head *h = http_req_head(http);
-    struct question *x = arena_new(http_req_arena(http), struct question, 1);
+    struct manage_call *x = arena_new(http_req_arena(http), struct manage_call, 1);
     bool wake;
     if (!x)
         return false;
@@ -86,7 +86,7 @@ bool manager_ask(struct gate_loop *l, struct http_req *http, str path)
 void manager_collect(struct gate_loop *l)
 {
     for (struct queue_item *it = queue_take_all(&l->answered, 0), *next; it; it = next) {
-        struct question *x = (struct question *)it;
+        struct manage_call *x = (struct manage_call *)it;
         struct http_req *http = x->http;
         next = it->next;
         /* A client that left meanwhile is not answered: http_reply() knows. */

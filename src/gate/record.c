@@ -90,9 +90,9 @@ static void record_decision(struct gate_req *r, struct ledger_row *row)
     row->model = d->model->name;
     row->model_id = d->model->id.n ? d->model->id : d->model->name;
     row->provider = d->model->provider->name;
-    row->zone = zone_name(d->model->provider->zone);
-    row->endpoint = d->model->provider->url.n ? d->model->provider->url : S("embedded");
-    if (r->ready)
+    row->zone = zone_name(gate_zone(r));
+    row->endpoint = d->model->provider->url.n ? d->model->provider->url : d->model->provider->managed ? S("managed") : S("embedded");
+    if (r->ready && r->ready->known)
         row->fingerprint = &r->ready->fingerprint;
 }
 
@@ -139,7 +139,7 @@ void gate_submit_intent(struct gate_req *r)
         return;
     record_init(r, &r->entries->intent, ROW_INTENT);
     record_submit(r, &r->entries->intent);
-    gate_want_flush(r->loop, r->decision.model->provider->zone == ZONE_CLOUD);
+    gate_want_flush(r->loop, gate_zone(r) == ZONE_CLOUD);
 }
 
 /* ---- the end row ---- */
@@ -328,10 +328,11 @@ str gate_reply_fields(struct gate_req *r)
     if (!r->decision.model || !first.p)
         return first;
     char fingerprint[HEX_DIGEST], overhead[STR_I64];
-    if (r->ready)
+    bool known = r->ready && r->ready->known;
+    if (known)
         hex_encode(r->ready->fingerprint.b, sizeof r->ready->fingerprint.b, fingerprint);
     const str more[] = { first, S("x-hearth-model: "), r->decision.model->name, S("\r\nx-hearth-route: "), r->decision.reason ? record_route(r) : none,
-                         S("\r\nx-hearth-fingerprint: "), r->ready ? str_slice(fingerprint, HEX_DIGEST) : S("unknown"), S("\r\nx-hearth-overhead-us: "),
+                         S("\r\nx-hearth-fingerprint: "), known ? str_slice(fingerprint, HEX_DIGEST) : S("unknown"), S("\r\nx-hearth-overhead-us: "),
                          str_from_i64(gate_overhead_us(r), overhead), line, has_cost_trailer(r) ? S("Trailer: x-hearth-cost\r\n") : r->call.stream ? none : cost_field(r) };
     str all = arena_cat(r->a, more, sizeof more / sizeof *more);
     return all.p ? all : first;

@@ -20,7 +20,8 @@ struct gate_view {                      /* a configuration as one loop uses it: 
     struct gate_loop *loop;
     struct gate_config *cfg;
     struct http_pool **by_provider;     /* lazily opened */
-    struct http_pool **by_model;        /* embedded */
+    struct http_pool **by_model;        /* embedded and managed */
+    uint16_t *ports;                    /* of managed ones: which port by_model leads to */
     struct gate_breaker *breakers;      /* by provider */
     struct seats **seats;               /* by model; NULL: it has no limit */
     int refs;                           /* the loop, and each running call */
@@ -45,7 +46,9 @@ struct gate_loop {
     struct metrics metrics;
     struct gate_req *requests;          /* all running, for stopping */
     struct gate_view *dead_views;
+    struct gate_dead_pool { struct gate_dead_pool *next; struct http_pool *pool; } *dead_pools;     /* their server has another port now */
     struct gate_req *again;             /* waiting to be tried again */
+    struct gate_inquiry *inquiries;     /* to the keeper */
     struct io_timer again_timer, deadline_timer, quiet_timer;
     struct queue answered;              /* questions of manage.c that have come back */
     int64_t deadline_us;                /* when the timer fires; 0: it is not set */
@@ -132,6 +135,7 @@ struct gate_req {
     const struct model *tried[TRIES_MAX];
     size_t n_tried;                     /* tries in all, also those that came to no intent */
     const struct model *first;          /* the model of the first try */
+    uint64_t beginning;                 /* hash of how the call begins, where its model has replicas; 0: not taken yet */
     int64_t retries;                    /* tries after it: the task's word, or that model's */
     struct speech *past;                /* of earlier tries */
     int64_t deadline_us;                /* of the whole answer; 0: none */
@@ -198,6 +202,7 @@ enum err gate_call(struct gate_req *r);
 enum err gate_stream(struct gate_req *r);
 void gate_attempt_abort(struct gate_req *r);     /* nothing more from engine or upstream */
 void gate_on_drain(struct gate_req *r);
+enum zone gate_zone(const struct gate_req *r);           /* of the model; an Ollama that passes calls on is a cloud, wherever it is */
 void gate_attempt_sign(struct gate_req *r, str sign);    /* of life, to the client */
 
 /* quiet.c: streams in which nothing comes */
@@ -220,6 +225,10 @@ bool gate_has_no_count(struct gate_req *r);              /* the reply in r->take
 enum err gate_estimate(struct gate_req *r);              /* the guess becomes the answer of a call that only counts */
 str gate_count_field(const struct gate_req *r);          /* "x-hearth-count: …\r\n" for who is told a count, else empty */
 
+/* replica.c: one of several servers of a model */
+void gate_replica(struct gate_req *r);                   /* the decision's model becomes the best of its replicas that was not tried yet */
+bool gate_replica_left(const struct gate_req *r, size_t n_tried);       /* is there one? */
+
 /* explain.c: what would become of a call */
 bool gate_is_explained(const struct gate_req *r);
 void gate_explain(struct gate_req *r, enum err e);       /* in place of CALL and what follows; `e`: it was refused before */
@@ -232,9 +241,16 @@ void gate_submit_intent(struct gate_req *r);
 str gate_reply_fields(struct gate_req *r);
 int64_t gate_overhead_us(const struct gate_req *r);     /* hearth's own part of the time before the request was sent */
 
+/* keeper.c: what only the keeper can do or answer, for the owner */
+void gate_fleet_report(struct gate_loop *l, struct http_req *http, str rest);
+void gate_fleet_plan(struct gate_loop *l, struct http_req *http, str rest);
+void gate_fleet_load(struct gate_loop *l, struct http_req *http, str rest);
+void gate_fleet_unload(struct gate_loop *l, struct http_req *http, str rest);
+void gate_fleet_forget(struct gate_loop *l);             /* the loop ends: nobody waits for answers any more */
+
 /* loop.c */
 void gate_want_flush(struct gate_loop *l, bool now);
-enum err gate_pool(struct gate_view *v, const struct model *m, struct http_pool **out);
+enum err gate_pool(struct gate_view *v, const struct model *m, const struct fleet_ready *ready, struct http_pool **out);
 void gate_view_unref(struct gate_view *v);
 void gate_break(struct gate_req *r, enum err e); /* ends a call from outside of its stages */
 void gate_end(struct gate_req *r);               /* gives everything back */

@@ -74,7 +74,7 @@ struct ledger_entry {
     void (*on_done)(struct ledger_entry *e, enum err err, int64_t seq);
     void *ctx;
     struct ledger_entry *next_done;     /* from here on the ledger's own */
-    enum { NOTE_NONE, NOTE_MODEL, NOTE_CONFIG, NOTE_ERASE } note;
+    enum { NOTE_NONE, NOTE_MODEL, NOTE_CONFIG, NOTE_ERASE, NOTE_FOOTPRINT } note;
     struct digest note_key;
     str note_text;
     enum err err;
@@ -93,6 +93,8 @@ void ledger_collect(struct ledger_port *p);
 /* Tables beside the chain; each also leaves an event row the first time. Queued like entries; cheap when already known. */
 enum err ledger_note_model(struct ledger *l, const struct digest *fingerprint, str identity_json);
 enum err ledger_note_config(struct ledger *l, const struct digest *hash, str text);
+/* What a model was measured to need: the latest measure of a key stands in its table, and each is an event row ("model_measured"). */
+enum err ledger_note_footprint(struct ledger *l, const struct digest *key, str facts_json);
 /* An event row of the process itself ("start", "stop", "engine_crash"), `detail` a JSON object. */
 enum err ledger_note_event(struct ledger *l, const char *event, str detail);
 
@@ -131,6 +133,9 @@ enum err ledger_read(struct ledger_reader *r, const struct ledger_filter *f, boo
 enum err ledger_read_body(struct ledger_reader *r, struct arena *a, int64_t id, str *out, bool *truncated);
 /* The identity JSON of a fingerprint; a configuration by its hash. */
 enum err ledger_read_model(struct ledger_reader *r, struct arena *a, const struct digest *fingerprint, str *json);
+
+/* The last measure of every key. */
+enum err ledger_read_footprints(struct ledger_reader *r, void (*each)(void *ctx, const struct digest *key, str facts_json), void *ctx);
 
 /* What each key's answers have cost since two moments (the earlier one first). */
 enum err ledger_read_spend(struct ledger_reader *r, int64_t month_us, int64_t day_us, void (*each)(void *ctx, str key, int64_t day_micros, int64_t month_micros), void *ctx);

@@ -234,6 +234,23 @@ done:
     return e;
 }
 
+enum err ledger_read_footprints(struct ledger_reader *r, void (*each)(void *ctx, const struct digest *key, str facts), void *ctx)
+{
+    sqlite3_stmt *q = NULL;
+    int rc = SQLITE_ERROR;
+    if (sqlite3_prepare_v2(r->db, "SELECT key, facts FROM footprint", -1, &q, NULL) != SQLITE_OK)
+        return ERR_STORE;
+    while ((rc = sqlite3_step(q)) == SQLITE_ROW) {
+        struct digest key;
+        if (sqlite3_column_bytes(q, 0) != (int)sizeof key.b)
+            continue;
+        memcpy(key.b, sqlite3_column_blob(q, 0), sizeof key.b);
+        each(ctx, &key, (str){ (const char *)sqlite3_column_text(q, 1), (size_t)sqlite3_column_bytes(q, 1) });
+    }
+    sqlite3_finalize(q);
+    return rc == SQLITE_DONE ? ERR_OK : ERR_STORE;
+}
+
 enum err ledger_read_spend(struct ledger_reader *r, int64_t month_us, int64_t day_us, void (*each)(void *ctx, str key, int64_t day_micros, int64_t month_micros), void *ctx)
 {
     static const char sql[] = "SELECT key_id, coalesce(sum(cost_micros) FILTER (WHERE at_us >= ?2), 0), sum(cost_micros) FROM row"

@@ -26,6 +26,8 @@ static const char *const migrations[] = {
 #define X(type, name, otel, help) "ALTER TABLE row ADD COLUMN " #name " " SQL_##type ";"
     ROW_FIELDS_2(X)
 #undef X
+    ,
+    "CREATE TABLE footprint (key BLOB PRIMARY KEY, at_us INTEGER NOT NULL, facts TEXT NOT NULL) STRICT, WITHOUT ROWID;",
 };
 enum { VERSION = sizeof migrations / sizeof *migrations };
 

@@ -169,7 +169,9 @@ static bool same_bytes(const struct ledger_body *a, const struct ledger_body *b)
 static enum err insert_note(struct ledger *l, const struct ledger_entry *e)
 {
     sqlite3_stmt *q = NULL;
-    const char *sql = e->note == NOTE_MODEL ? "INSERT OR IGNORE INTO model VALUES (?1, ?2, ?3)" : "INSERT OR IGNORE INTO config VALUES (?1, ?2, ?3)";
+    const char *sql = e->note == NOTE_MODEL       ? "INSERT OR IGNORE INTO model VALUES (?1, ?2, ?3)"
+                      : e->note == NOTE_FOOTPRINT ? "INSERT OR REPLACE INTO footprint VALUES (?1, ?2, ?3)"
+                                                  : "INSERT OR IGNORE INTO config VALUES (?1, ?2, ?3)";
     enum err err = ERR_STORE;
     if (sqlite3_prepare_v2(l->db, sql, -1, &q, NULL) != SQLITE_OK)
         goto done;
@@ -516,6 +518,8 @@ static enum err note(struct ledger *l, const char *event, str detail, int kind, 
         e->note_text = (str){ text, detail.n };
         if (kind == NOTE_MODEL)
             e->row.fingerprint = &e->note_key;
+        else if (kind == NOTE_FOOTPRINT)
+            e->row.detail = e->note_text;
         else
             e->row.policy = &e->note_key;
     } else {
@@ -552,6 +556,8 @@ enum err ledger_note_config(struct ledger *l, const struct digest *hash, str tex
 {
     return is_known(l, hash) ? ERR_OK : note(l, "config_in_force", text, NOTE_CONFIG, hash);
 }
+
+enum err ledger_note_footprint(struct ledger *l, const struct digest *key, str facts) { return note(l, "model_measured", facts, NOTE_FOOTPRINT, key); }
 
 enum err ledger_note_event(struct ledger *l, const char *event, str detail) { return note(l, event, detail, NOTE_NONE, NULL); }
 

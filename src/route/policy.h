@@ -10,28 +10,44 @@ enum provider_api { API_EMBEDDED, API_OPENAI, API_VLLM, API_LLAMACPP, API_OLLAMA
 str api_name(enum provider_api a);
 bool api_from(str s, enum provider_api *out);
 
+struct managed {                        /* a server that hearth starts: how */
+    str kind;                           /* a preset of fleet/kind.h; empty: a command line of its own */
+    const str *words, *env;             /* fleet/command.h */
+    size_t n_words, n_env;
+    str health;
+    int64_t load_ms;                    /* 0: as engines */
+};
+
 struct provider {
     str name;
     enum provider_api api;
-    str url;                            /* "" for embedded */
+    str url;                            /* "" for embedded and managed ones */
     str key;                            /* the secret, or empty; never printed */
     enum zone zone;                     /* written, or derived: unwritten is cloud, embedded is machine, loopback is machine */
     bool zone_written;                  /* a derived `machine` does not hold for private data */
     str proxy, ca_file;
     int64_t connect_ms, first_byte_ms, gap_ms;      /* 0: default */
+    const struct managed *managed;      /* NULL: it runs already, or is embedded */
+    int64_t idle_ms;                    /* embedded and managed: a server without calls is stopped; 0: never */
 };
 
 struct model {
     str name;                           /* what clients ask for */
     const struct provider *provider;
     str id;                             /* the provider's own name for it */
-    str file;                           /* embedded: the GGUF */
+    str file;                           /* embedded and managed: the GGUF, or a folder */
     str chat_template;                  /* embedded: a family by name ("chatml"), or empty: the file's own */
     str tools;                          /* embedded: how tools are called ("hermes"), or empty: as its template shows */
-    int64_t context, threads, slots;    /* embedded; 0: default */
+    int64_t context, threads, slots;    /* embedded and managed; 0: default */
+    int64_t memory;                     /* bytes that it needs; 0: as measured */
+    int gpu;                            /* 0: as its server does, 1: on one, 2: on none */
+    bool pin;                           /* not sent away to make room */
     int64_t retries;                    /* tries after the first, here and at fallbacks together */
     int64_t concurrency, queue, queue_ms;       /* calls at once, 0: no limit; how many may wait, and how long */
     const struct model *fallback;       /* asked when this one fails; NULL: none */
+    const struct model *replicas;       /* the same model at other providers, n_replicas of them, behind the models in the policy; NULL: none */
+    size_t n_replicas;
+    const struct model *main;           /* of a replica: the model that it is one of; else NULL */
     double price_input, price_output;   /* dollars per million tokens; NAN: unknown */
 };
 
@@ -74,8 +90,8 @@ struct auto_rule {
 struct policy {
     const struct provider *providers;
     size_t n_providers;
-    const struct model *models;
-    size_t n_models;
+    const struct model *models;         /* those that have names, then their replicas */
+    size_t n_models, n_all;             /* with names; with replicas */
     const struct task *tasks;
     size_t n_tasks;
     const struct model *default_model;  /* what `default_to` names, when that is a model; NULL: none */

@@ -80,6 +80,22 @@ static const struct { const char *text, *errors; } wrong[] = {
     { "providers: { p: { api: vllm } }\n", "c.yaml:1:14: provider p needs a url\n" },
     { "providers: { p: { api: openai, zone: cloud } }\nmodels: { m: { provider: p } }\ntasks: { t: { model: m, data: private } }\n", NULL },
     { "providers: { p: { api: openai, url: 'http://127.0.0.1:1/v1' } }\nmodels: { m: { provider: p } }\ntasks: { t: { model: m, data: private } }\n", NULL },
+    { "providers: { p: { start: 'my-server' } }\n", "c.yaml:1:14: start of provider p names no {port}: hearth chooses a free one for every start\n" },
+    { "providers: { p: { start: 'my-server --port {prot}' } }\n", NULL },
+    { "providers: { p: { start: \"my-server 'x {port}\" } }\n", "c.yaml:1:14: start of provider p: its quotes do not end\n" },
+    { "providers: { p: { start: vllm, url: 'http://127.0.0.1:1' } }\n", "c.yaml:1:14: provider p is started by hearth: it has no url\n" },
+    { "providers: { p: { start: vllm, api: ollama } }\n", NULL },
+    { "providers: { p: { start: 'x {port}', api: anthropic } }\n", NULL },
+    { "providers: { p: { start: vllm, env: ['HF_TOKEN=${KEY}'] } }\n", "c.yaml:1:38: env: write the name alone, such as HF_TOKEN: its value is passed on and never printed\n" },
+    { "providers: { p: { start: vllm, env: 'a b' } }\n", "c.yaml:1:37: env: write NAME=value, or NAME alone\n" },
+    { "providers: { p: { start: vllm, health: health } }\n", "c.yaml:1:14: health of provider p must be a path such as /health\n" },
+    { "providers: { p: { api: openai, args: [x] } }\n", "c.yaml:1:14: provider p: program, args, env, health and load_time need start\n" },
+    { "providers: { p: { start: llama-server } }\nmodels: { m: { provider: p, file: missing.gguf } }\n", "c.yaml:2:11: model m: there is no file /etc/missing.gguf\n" },
+    { "providers: { p: { start: 'x {port}' } }\nmodels: { m: { provider: p } }\ntasks: { t: { model: m, data: private } }\n", NULL },
+    { "providers: { a: { api: vllm, url: 'http://127.0.0.1:1' } }\nmodels: { m: { provider: a, replicas: [b] } }\n", "c.yaml:2:11: model m: there is no provider b\n" },
+    { "providers: { a: { api: vllm, url: 'http://127.0.0.1:1' } }\nmodels: { m: { provider: a, replicas: a } }\n",
+      "c.yaml:2:11: model m: replicas are at different providers of one zone, none of them embedded\n" },
+    { "providers: { a: { api: vllm, url: 'http://127.0.0.1:1' }, b: { api: vllm, url: 'http://127.0.0.1:2', zone: cloud } }\nmodels: { m: { provider: a, replicas: b } }\n", NULL },
     { ONE "aliases: { a: n }\n", "c.yaml:2:15: there is no model n\n" },
     { ONE "aliases: { m: m }\n", "c.yaml:2:12: alias m is the name of a model\n" },
     { ONE "aliases: { a: { m: 0 } }\n", "c.yaml:2:20: a weight is a number from 1 to 1000000, of a model or a task\n" },
@@ -153,11 +169,37 @@ static const char *const good[] = {
     "providers:\n  cloud: { api: openai, key: '${KEY}' }\n  lab: { api: vllm, url: http://lab:8000, zone: private }\n"
     "models:\n  a: { provider: cloud, id: gpt-x }\n  b: { provider: lab }\n  c: { file: c.gguf }\n"
     "tasks:\n  plan: { model: a, risk: high }\n  docs: { reference: b, candidate: c, data: private, risk: low }\nguard: { cloud: off }\ndefault: b\n",
+    "providers: { p: { start: \"x --port {port} [ -t {threads} ] '[' \\\"q r\\\"\", args: ['a, b', c], env: [HOME, 'X=1 2'], idle: 1m }, o: { start: ollama } }\nmodels: { m: { provider: p }, n: { provider: o } }\n",
+    "providers: { a: { api: vllm, url: 'http://127.0.0.1:1' }, b: { api: openai, url: 'http://127.0.0.1:2' } }\nmodels: { m: { provider: a, replicas: [b], fallback: n }, n: { provider: b } }\n",
     "models: { m: { file: \"a\\nb.gguf\" } }\nledger: { path: '${EMPTY:-x}/l.db', retain_bodies: 90d }\nlog: { format: json }\n",
     "models: { m: { file: m.gguf }, n: { file: n.gguf } }\ntasks: { t: { model: m, deadline: 2s, retries: 0 } }\ndefault: auto\n"
     "aliases: { gpt-4o: m, 'claude-*': task/t, some: { m: 1, n: 2 }, x: auto }\n"
     "auto: { a: { words: ['a, b', \"it's\"], path: /v1, to: n }, b: { tools: false, images: true, min_bytes: 3KB, to: task/t } }\n",
 };
+
+static void a_server_that_is_started_has_words_a_zone_and_the_presets_api(void **state)
+{
+    static const char text[] = "providers:\n  v: { start: vllm, program: /v/bin/vllm, args: [--enable-sleep-mode], env: [HF_TOKEN, 'A=b {port}'], idle: 5m }\n"
+                               "  c: { start: \"run 'a b' --port {port}\", health: /up, load_time: 2m }\nmodels:\n  m: { provider: v, file: missing-folder }\n  n: { provider: c, id: x }\n"
+                               "tasks: { t: { model: m, data: private } }\n";
+    struct config_env e = env(NULL);
+    struct config *c = NULL;
+    struct buf errors = { .max = 1 << 16 };
+    struct arena a;
+    (void)state;
+    arena_init(&a, CONFIG_ARENA);
+    if (config_load_text(&a, str_of(text), "/etc/c.yaml", &e, &c, &errors) != ERR_OK)
+        fail_msg("%.*s", STR_ARG(buf_str(&errors)));
+    const struct provider *v = &c->policy.providers[0], *own = &c->policy.providers[1];
+    assert_true(v->api == API_VLLM && v->zone == ZONE_MACHINE && v->zone_written && v->idle_ms == 300000);
+    assert_true(str_eq(v->managed->words[0], S("/v/bin/vllm")) && str_eq(v->managed->words[v->managed->n_words - 1], S("--enable-sleep-mode")) && str_eq(v->managed->kind, S("vllm")));
+    assert_int_equal(v->managed->n_env, 2);
+    assert_true(own->api == API_OPENAI && own->zone == ZONE_MACHINE && !own->zone_written);
+    assert_true(own->managed->n_words == 4 && str_eq(own->managed->words[1], S("a b")) && str_eq(own->managed->health, S("/up")) && own->managed->load_ms == 120000 && !own->managed->kind.n);
+    assert_true(str_eq(policy_model(&c->policy, S("m"))->file, S("/etc/missing-folder")));
+    buf_free(&errors);
+    arena_free(&a);
+}
 
 static void what_is_in_force_reads_back_as_itself(void **state)
 {
@@ -270,6 +312,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_mistake_is_named_with_its_place),
         cmocka_unit_test(many_mistakes_are_told_at_once_and_counted_past_the_limit),
+        cmocka_unit_test(a_server_that_is_started_has_words_a_zone_and_the_presets_api),
         cmocka_unit_test(what_is_in_force_reads_back_as_itself),
         cmocka_unit_test(zones_keys_and_names_are_as_written_or_safely_guessed),
         cmocka_unit_test(an_admin_key_is_whole_and_only_its_owner_reads_it),

@@ -372,9 +372,9 @@ static void configure(struct world *w, struct gate_config *c)
     c->upstream.first_byte_ms = 150;
     c->upstream.gap_ms = 150;
     c->upstream.open_max = 100;
-    c->policy = (struct policy){ .providers = w->providers, .n_providers = BACKENDS, .models = w->models, .n_models = MODELS, .tasks = &w->task, .n_tasks = 1, .default_model = &w->models[1],
+    c->policy = (struct policy){ .providers = w->providers, .n_providers = BACKENDS, .models = w->models, .n_all = MODELS, .n_models = MODELS, .tasks = &w->task, .n_tasks = 1, .default_model = &w->models[1],
                                  .default_to = { .model = &w->models[1] } };
-    c->engines = calloc(MODELS + 1, sizeof(struct fleet_engine *));
+    c->engines = calloc(MODELS + 1, sizeof(struct fleet_model *));
     atomic_init(&c->refs, 1);
 }
 

@@ -238,6 +238,39 @@ static void a_second_writer_is_told_who_the_first_is(void **state)
     ledger_close(w->l);
 }
 
+struct feet { int n; char facts[64]; struct digest key; };
+
+static void each_foot(void *ctx, const struct digest *key, str facts)
+{
+    struct feet *f = ctx;
+    f->n++;
+    f->key = *key;
+    snprintf(f->facts, sizeof f->facts, "%.*s", STR_ARG(facts));
+}
+
+static void the_last_measure_of_a_model_is_kept_and_every_one_is_a_row(void **state)
+{
+    struct world *w = *state;
+    struct digest key = sha256_of(S("how"));
+    struct ledger_reader *r;
+    struct feet f = { .n = 0 };
+    struct ledger_filter events = { .kinds = 1u << ROW_EVENT };
+    int n = 0;
+    start(w);
+    assert_int_equal(ledger_note_footprint(w->l, &key, S("{\"host\":1}")), ERR_OK);
+    assert_int_equal(ledger_note_footprint(w->l, &key, S("{\"host\":2}")), ERR_OK);
+    ledger_close(w->l);
+    assert_int_equal(ledger_reader_open(w->path, &r, w->why), ERR_OK);
+    assert_int_equal(ledger_read_footprints(r, each_foot, &f), ERR_OK);
+    assert_int_equal(f.n, 1);
+    assert_string_equal(f.facts, "{\"host\":2}");
+    assert_true(digest_eq(&f.key, &key));
+    assert_int_equal(ledger_read(r, &events, count, &n), ERR_OK);
+    assert_int_equal(n, 2);
+    ledger_reader_close(r);
+    assert_int_equal(verify(w).bad_seq, 0);
+}
+
 static void private_bodies_need_the_key(void **state)
 {
     struct world *w = *state;
@@ -773,6 +806,7 @@ int main(void)
         TEST(a_change_of_any_column_is_found_in_the_first_bad_row),
         TEST(a_second_end_is_found),
         TEST(a_second_writer_is_told_who_the_first_is),
+        TEST(the_last_measure_of_a_model_is_kept_and_every_one_is_a_row),
         TEST(private_bodies_need_the_key),
         TEST(file_and_log_stay_within_their_limits_under_load),
         TEST(large_bodies_are_erased_one_after_the_other),
