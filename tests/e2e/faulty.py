@@ -1,5 +1,5 @@
 """What tests of faults share: a hearth before one upstream that does what a script says, and what it must come back to after each of them."""
-import http.client, json, os, signal, socket, struct, threading, time, unittest
+import http.client, json, os, pathlib, signal, socket, struct, threading, time, unittest
 
 from scripted import Raw, chunk, event, reply, sse, whole
 from world import World, wait_for
@@ -59,7 +59,7 @@ class Faulty(unittest.TestCase):
         wait_for(lambda: self.memory() < self.base[0] + 40, 20)
 
     def memory(self):
-        return next(int(line.split()[1]) for line in open(self.proc + "/status") if line.startswith("VmRSS")) / 1024
+        return next(int(line.split()[1]) for line in pathlib.Path(self.proc, "status").read_text().splitlines() if line.startswith("VmRSS")) / 1024
 
     def descriptors(self):
         """Without the connections that it keeps to its upstream for the next call."""
@@ -67,7 +67,7 @@ class Faulty(unittest.TestCase):
 
     def cpu(self):
         """Seconds of CPU so far."""
-        return sum(int(x) for x in open(self.proc + "/stat").read().rsplit(")", 1)[1].split()[11:13]) / os.sysconf("SC_CLK_TCK")
+        return sum(int(x) for x in pathlib.Path(self.proc, "stat").read_text().rsplit(")", 1)[1].split()[11:13]) / os.sysconf("SC_CLK_TCK")
 
     def get(self, path):
         c = http.client.HTTPConnection("127.0.0.1", self.w.port, timeout=10)

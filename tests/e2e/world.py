@@ -46,19 +46,21 @@ default: tiny
 """)
 
     def start(self, env=None, wrap=(), **popen):
-        self.log = open(self.dir / "serve.log", "ab")
-        self.server = subprocess.Popen([*wrap, HEARTH, "serve", "-c", str(self.config)], stdout=self.log, stderr=self.log, env=env and {**os.environ, **env}, **popen)
+        with open(self.dir / "serve.log", "ab") as log:
+            self.server = subprocess.Popen([*wrap, HEARTH, "serve", "-c", str(self.config)], stdout=log, stderr=log, env=env and {**os.environ, **env}, **popen)
         wait_for(self.health, 30)
         return self
 
     def health(self):
+        c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
         try:
-            c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
             c.request("GET", "/health")
             return c.getresponse().status == 200
         except OSError:
             assert self.server.poll() is None, (self.dir / "serve.log").read_text()
             return False
+        finally:
+            c.close()
 
     def stop(self, signum=signal.SIGTERM):
         if self.server and self.server.poll() is None:
