@@ -24,60 +24,60 @@ enum row_kind { ROW_INTENT, ROW_END, ROW_SCORE, ROW_DECISION, ROW_EVENT };
     X(T, call_id,           "",                                    "one request of a client (UUIDv7)")                  \
     X(I, attempt,           "",                                    "which try at a model this is, from 1; 0: the call was refused before any") \
     X(T, parent_call,       "",                                    "the call that this one belongs to")                 \
-    X(T, workflow,          "gen_ai.workflow.name",                "")                                                  \
-    X(T, conversation,      "gen_ai.conversation.id",              "")                                                  \
-    X(T, operation,         "gen_ai.operation.name",               "")                                                  \
+    X(T, workflow,          "gen_ai.workflow.name",                "set by a workflow; not used yet")                   \
+    X(T, conversation,      "gen_ai.conversation.id",              "what the client says it belongs to (x-hearth-conversation)") \
+    X(T, operation,         "gen_ai.operation.name",               "chat, text_completion, embeddings, count_tokens, load_model, unload_model") \
     X(T, dialect,           "",                                    "the API the client spoke")                          \
-    X(T, task,              "",                                    "")                                                  \
-    X(T, risk,              "",                                    "")                                                  \
-    X(T, data_class,        "",                                    "")                                                  \
+    X(T, task,              "",                                    "by name, or by the rules of auto")                  \
+    X(T, risk,              "",                                    "low, medium, high")                                 \
+    X(T, data_class,        "",                                    "public, internal, private")                         \
     X(T, model_asked,       "gen_ai.request.model",                "what the client asked for")                         \
     X(T, model,             "",                                    "hearth's name of the model chosen")                 \
     X(T, model_id,          "",                                    "the name sent to the provider")                     \
     X(T, model_served,      "gen_ai.response.model",               "what the provider says answered")                   \
     X(T, provider,          "gen_ai.provider.name",                "")                                                  \
-    X(T, zone,              "",                                    "")                                                  \
-    X(T, endpoint,          "server.address",                      "")                                                  \
+    X(T, zone,              "",                                    "machine, private, cloud")                           \
+    X(T, endpoint,          "server.address",                      "its URL, or embedded")                              \
     X(D, fingerprint,       "",                                    "what the model really is: key of table model; NULL: unknown") \
-    X(T, response_id,       "gen_ai.response.id",                  "")                                                  \
-    X(T, system_fingerprint,"openai.response.system_fingerprint",  "")                                                  \
+    X(T, response_id,       "gen_ai.response.id",                  "the provider's")                                    \
+    X(T, system_fingerprint,"openai.response.system_fingerprint",  "what the provider says of its system")              \
     X(T, decision,          "",                                    "why this model: model, task-reference, …")          \
     X(T, candidates,        "",                                    "the models that were possible")                     \
     X(D, policy,            "",                                    "key of table config")                               \
     X(T, stage,             "",                                    "canary stage")                                      \
-    X(F, stage_weight,      "",                                    "")                                                  \
+    X(F, stage_weight,      "",                                    "share of calls that the candidate gets")            \
     X(T, arm,               "",                                    "primary, shadow, audit")                            \
-    X(T, prompt_name,       "gen_ai.prompt.name",                  "")                                                  \
+    X(T, prompt_name,       "gen_ai.prompt.name",                  "of the registry")                                   \
     X(T, prompt_version,    "gen_ai.prompt.version",               "")                                                  \
     X(D, prompt_hash,       "",                                    "of the template")                                   \
     X(D, variables_hash,    "",                                    "salted")                                            \
     X(D, rendered_hash,     "",                                    "of the messages that the prompt came to; salted") \
     X(D, input_ids_hash,    "",                                    "of the token ids; salted")                          \
-    X(F, temperature,       "gen_ai.request.temperature",          "")                                                  \
+    X(F, temperature,       "gen_ai.request.temperature",          "as asked; NULL: not said")                          \
     X(F, top_p,             "gen_ai.request.top_p",                "")                                                  \
     X(I, top_k,             "gen_ai.request.top_k",                "")                                                  \
     X(F, min_p,             "",                                    "")                                                  \
     X(I, max_tokens,        "gen_ai.request.max_tokens",           "")                                                  \
     X(I, seed,              "gen_ai.request.seed",                 "")                                                  \
-    X(I, choices,           "gen_ai.request.choice.count",         "")                                                  \
+    X(I, choices,           "gen_ai.request.choice.count",         "n")                                                 \
     X(F, frequency_penalty, "gen_ai.request.frequency_penalty",    "")                                                  \
     X(F, presence_penalty,  "gen_ai.request.presence_penalty",     "")                                                  \
     X(T, stop,              "gen_ai.request.stop_sequences",       "JSON array")                                        \
     X(I, stream,            "gen_ai.request.stream",               "1 or 0")                                            \
     X(T, output_type,       "gen_ai.output.type",                  "")                                                  \
     X(T, outcome,           "",                                    "ok, error, cut, refused, cancelled")                \
-    X(T, finish_reason,     "gen_ai.response.finish_reasons",      "")                                                  \
+    X(T, finish_reason,     "gen_ai.response.finish_reasons",      "as the provider says it")                           \
     X(I, http_status,       "http.response.status_code",           "what the client got")                               \
-    X(T, error_type,        "error.type",                          "")                                                  \
+    X(T, error_type,        "error.type",                          "hearth's own code")                                 \
     X(T, error_detail,      "",                                    "the upstream's code or type of it; never a text")                             \
-    X(I, input_tokens,      "gen_ai.usage.input_tokens",           "")                                                  \
+    X(I, input_tokens,      "gen_ai.usage.input_tokens",           "with the cached ones")                              \
     X(I, output_tokens,     "gen_ai.usage.output_tokens",          "")                                                  \
-    X(I, cached_tokens,     "gen_ai.usage.cache_read.input_tokens", "")                                                 \
-    X(I, cache_write_tokens,"gen_ai.usage.cache_creation.input_tokens", "")                                             \
+    X(I, cached_tokens,     "gen_ai.usage.cache_read.input_tokens", "read from a cache")                                \
+    X(I, cache_write_tokens,"gen_ai.usage.cache_creation.input_tokens", "written to one")                               \
     X(I, reasoning_tokens,  "gen_ai.usage.reasoning.output_tokens", "")                                                 \
     X(I, cost_micros,       "",                                    "millionths of a dollar; NULL: no price known")      \
     X(T, price_version,     "",                                    "")                                                  \
-    X(F, energy_j,          "",                                    "")                                                  \
+    X(F, energy_j,          "",                                    "not measured yet")                                  \
     X(I, overhead_us,       "",                                    "hearth's own part before the attempt was sent")     \
     X(I, queue_us,          "",                                    "until a local engine was ready for it")             \
     X(I, connect_us,        "",                                    "0: a kept connection")                              \
@@ -96,7 +96,7 @@ enum row_kind { ROW_INTENT, ROW_END, ROW_SCORE, ROW_DECISION, ROW_EVENT };
     X(I, response_body,     "",                                    "table body; NULL: not kept")                        \
     X(T, guard_version,     "",                                    "")                                                  \
     X(T, guard_counts,      "",                                    "JSON object: found by type")                        \
-    X(T, grader,            "gen_ai.evaluation.name",              "")                                                  \
+    X(T, grader,            "gen_ai.evaluation.name",              "score rows: who graded")                            \
     X(F, score,             "gen_ai.evaluation.score.value",       "")                                                  \
     X(T, label,             "gen_ai.evaluation.score.label",       "")                                                  \
     X(D, explanation_hash,  "",                                    "")                                                  \
