@@ -261,6 +261,17 @@ class Faults(Faulty):
                         s.close()
         self.assertEqual({tuple(rows) for rows in self.outcomes(n)}, {(("end", "cancelled"),)})
 
+    def test_who_says_nothing_is_closed_in_time(self):
+        self.world(lambda conn, body: reply(conn, whole()), more="limits: { idle_time: 1s, head_time: 60s }\n")
+        asked, silent = [socket.create_connection(("127.0.0.1", self.w.port), timeout=30) for _ in range(2)]
+        asked.sendall(b"GET /health HTTP/1.1\r\nHost: localhost:%d\r\n\r\n" % self.w.port)
+        self.assertIn(b"200 OK", asked.recv(65536))
+        for s in (asked, silent):
+            begin = time.monotonic()
+            self.assertEqual(s.recv(100), b"", "closed, without a word")
+            self.assertLess(time.monotonic() - begin, 20)
+            s.close()
+
     def test_few_descriptors(self):
         self.world(lambda conn, body: reply(conn, whole()))
         self.ask()

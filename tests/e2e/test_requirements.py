@@ -8,6 +8,17 @@ from world import MODEL, World, wait_for
 SECRET = "hk-upstream-secret-4711"
 PERSON = "Ada Lovelace, ada@example.org, +41 44 000 00 00"
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+KNOCK = """
+import socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.settimeout(10)
+s.connect(sys.argv[1])
+try:
+    s.sendall(b"GET /health HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n")
+    print(s.recv(100)[:12].decode())
+except OSError:
+    pass
+"""
 HOSTILE = ["x'); DROP TABLE row; --", "' OR '1'='1", 'x" OR 1=1 --', "?1", ":a", "%n%s%n", "\\x00", "x\u0000y", "../../etc/passwd", "$(id)", "`id`", "\u202e\u2028", "a" * 5000]
 
 
@@ -201,6 +212,21 @@ class Requirements(Faulty):
         for name in ("hearth.db", "hearth.db-wal", "hearth.db-shm", "hearth.db.lock", "hearth.db.key", "hearth.db.sock", "keys.yaml", "copy.db", "run"):
             self.assertIn(name, seen)
         self.assertEqual({n: oct(m) for n, m in seen.items() if m & 0o077}, {}, "whatever the umask says")
+
+    @unittest.skipIf(os.geteuid(), "only root can be somebody else")
+    def test_sockets_answer_their_owner_alone(self):
+        """Also when their modes were opened to everybody: who asks is what counts."""
+        self.world(lambda conn, body: reply(conn, whole()))
+        self.base = None
+        self.assertEqual(self.post({"model": "tiny", "messages": ASK, "max_tokens": 2})[0], 200)
+        sockets = [p for p in self.w.dir.rglob("*") if p.is_socket()]
+        self.assertEqual(len(sockets), 2, sockets)             # that of hearth and that of the engine
+        for p in [self.w.dir, self.w.dir / "run", *sockets]:
+            p.chmod(0o777)
+        for p in sockets:
+            for user, want in ((0, "HTTP/1.1 200\n"), (65534, "")):
+                out = subprocess.run([os.path.realpath(sys.executable), "-S", "-c", KNOCK, str(p)], user=user, cwd="/", capture_output=True, text=True, timeout=30)
+                self.assertEqual((out.stdout.strip("\n"), out.returncode), (want.strip("\n"), 0), (p.name, user, out.stderr))
 
     # ---- engines ----
 

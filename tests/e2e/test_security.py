@@ -1,6 +1,6 @@
 """Hostile bytes and hostile behaviour: each has an asserted outcome, and after each the server answers a plain request at once, with the memory
 and the descriptors that it had before."""
-import gzip, http.client, json, os, resource, socket, struct, time, unittest
+import gzip, http.client, json, os, pathlib, resource, socket, struct, time, unittest
 
 from world import World, wait_for
 
@@ -29,7 +29,7 @@ class Security(unittest.TestCase):
         cls.w.close()
 
     def now(self):
-        rss = next(int(line.split()[1]) for line in open(self.proc + "/status") if line.startswith("VmRSS"))
+        rss = next(int(line.split()[1]) for line in pathlib.Path(self.proc, "status").read_text().splitlines() if line.startswith("VmRSS"))
         return rss, len(os.listdir(self.proc + "/fd"))
 
     def alive(self):
@@ -103,6 +103,25 @@ class Security(unittest.TestCase):
                 self.assertTrue(status is None or status in (400, 413, 414, 431), out[:100])
                 self.assertTrue(closed)
 
+    def test_a_body_of_the_limit_and_one_byte_more(self):
+        frame = b'{"model":"gone","messages":[{"role":"user","content":"%s"}]}'
+        for more, want in ((0, 404), (1, 413)):
+            status, _, out = self.status(post(body=frame.replace(b"%s", b"x" * ((64 << 20) + more - len(frame) + 2))), more=20, timeout=30)
+            self.assertEqual(status, want, out[:300])
+        wait_for(lambda: self.now()[0] - self.base[0] < 40 << 10, 15)
+
+    def test_refusals_before_the_body_are_in_the_callers_words_too(self):
+        cases = {"a foreign Host": (post(host=b"Host: evil.example\r\n"), 403), "a foreign page": (post(b"Origin: null\r\n"), 403), "a body over the limit": (post(b"Content-Length: 99999999999\r\n", b"", length=False), 413),
+                 "chunks that are none": (post(b"Transfer-Encoding: chunked\r\n", b"x\r\n", length=False), 400), "a body that does not come": (post(b"Content-Length: 9\r\n", b"{", length=False), 408)}
+        for name, (data, want) in cases.items():
+            for path in (b"/v1/chat/completions", b"/v1/messages", b"/api/chat", b"/v1/responses"):
+                with self.subTest(name, path=path):
+                    status, closed, out = self.status(data.replace(b"/v1/chat/completions", path), more=8)
+                    self.assertEqual((status, closed), (want, True), out[:300])
+                    text = json.loads(out.split(b"\r\n\r\n", 1)[1])
+                    self.assertTrue(isinstance(text["error"] if path.startswith(b"/api") else text["error"]["message"], str))
+                    self.assertEqual("type" in text, path == b"/v1/messages")
+
     def test_other_protocols_and_other_hosts(self):
         for name, data in {"TLS": bytes.fromhex("16030100f8010000f40303") + os.urandom(200), "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "noise": os.urandom(4000) + b"\r\n\r\n"}.items():
             with self.subTest(name):
@@ -164,7 +183,7 @@ class Security(unittest.TestCase):
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         n = min(10000, hard - 200)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        limit = next(int(line.split()[3]) for line in open(self.proc + "/limits") if line.startswith("Max open files"))
+        limit = next(int(line.split()[3]) for line in pathlib.Path(self.proc, "limits").read_text().splitlines() if line.startswith("Max open files"))
         self.assertGreaterEqual(limit, n + 100, "it takes as many descriptors as the system lets it")
         held = []
         try:
