@@ -54,6 +54,7 @@ class Docs(Faulty):
         db = sqlite3.connect(self.w.dir / "hearth.db")
         for name in ("accepted_tokens", "rejected_tokens", "deterministic"):
             db.execute(f"ALTER TABLE row DROP COLUMN {name}")
+        db.execute("DROP TABLE footprint")
         db.execute("PRAGMA user_version = 1")
         db.commit()
         db.close()
