@@ -202,6 +202,9 @@ static int open_fleet(struct app *a, const struct config *c)
     o.log_dir = c->engine.log_dir.p;
     o.digest_cache = c->engine.digests.n ? c->engine.digests.p : NULL;
     o.ledger = a->ledger;
+    if (c->engine.prefix_dir.n && app_make_parents(c->engine.prefix_dir.p) == ERR_OK && (mkdir(c->engine.prefix_dir.p, 0700) == 0 || errno == EEXIST))
+        o.prefix_dir = c->engine.prefix_dir.p;
+    o.prefix_limit = (int64_t)c->engine.prefix_limit;
     if (c->engine.load_ms)
         o.load_ms = c->engine.load_ms;
     if (c->engine.hang_ms)
@@ -249,12 +252,14 @@ static enum err import_prompts(struct app_config *k)
 static bool app_spec(struct arena *a, const struct model *m, struct fleet_spec *s)
 {
     const struct provider *p = m->provider;
+    const struct model *base = m->base ? m->base : m;           /* an adapter's model has the engine of its base */
     const struct kind *preset = p->managed ? kind_find(p->managed->kind) : NULL;
     static const enum fleet_kind by_api[] = { [API_EMBEDDED] = FLEET_ENGINE, [API_OPENAI] = FLEET_OTHER, [API_VLLM] = FLEET_VLLM, [API_LLAMACPP] = FLEET_LLAMA_SERVER,
                                               [API_OLLAMA] = FLEET_OLLAMA, [API_ANTHROPIC] = FLEET_OTHER };
-    *s = (struct fleet_spec){ .kind = preset ? kind_id(preset) : by_api[p->api], .provider = p->name, .name = m->name, .id = m->id.n ? m->id : m->name, .file = m->file,
+    *s = (struct fleet_spec){ .kind = preset ? kind_id(preset) : by_api[p->api], .provider = p->name, .name = base->name, .id = base->id.n ? base->id : base->name, .file = m->file,
                               .chat_template = m->chat_template, .tools = m->tools, .context = m->context, .threads = m->threads, .slots = m->slots, .memory = m->memory, .gpu = m->gpu, .pin = m->pin, .idle_ms = p->idle_ms,
-                              .health = p->managed ? p->managed->health : S("/health") };
+                              .kv_tokens = m->kv_tokens, .args = m->engine_args, .n_args = m->n_engine_args, .adapters = base->adapters, .n_adapters = base->n_adapters,
+                              .adapter = m->base ? m->id : S(""), .health = p->managed ? p->managed->health : S("/health") };
     if (p->managed) {
         s->words = p->managed->words;
         s->n_words = p->managed->n_words;

@@ -2,6 +2,7 @@
 #include "cmd/config.h"
 
 #include "cmd/config_keys.h"
+#include "cmd/config_engine.h"
 #include "cmd/config_managed.h"
 #include "cmd/config_prompts.h"
 #include "cmd/config_routes.h"
@@ -66,6 +67,8 @@ static const struct option engine_options[] = {
     { "run_dir", OPTION_PATH, C(engine.run_dir), NULL, 0, 0, NULL, "sockets of the engines; unset: XDG_RUNTIME_DIR/hearth, or /tmp/hearth-UID" },
     { "log_dir", OPTION_PATH, C(engine.log_dir), NULL, 0, 0, NULL, "what engines say; unset: beside the ledger's default place" },
     { "digests", OPTION_PATH, C(engine.digests), NULL, 0, 0, NULL, "remembered digests of model files" },
+    { "prefix_dir", OPTION_PATH, C(engine.prefix_dir), NULL, 0, 0, NULL, "where engines keep what tasks with share_prefix begin with, for the next start; unset: nowhere" },
+    { "prefix_limit", OPTION_SIZE, C(engine.prefix_limit), "512MiB", 1 << 20, 0, NULL, "… and how large that file of a model may grow" },
     { "load_time", OPTION_DURATION, C(engine.load_ms), "10m", 0, 0, NULL, "a load that takes longer has failed" },
     { "hang_time", OPTION_DURATION, C(engine.hang_ms), "30s", 0, 0, NULL, "an engine that says nothing, or is in one step, for longer is started again" },
 };
@@ -138,11 +141,14 @@ static const struct option provider_options[] = {
 };
 
 struct price_entry { double input, output; };
+static const struct option adapter_options[] = {     /* for the manual: the names are the user's */
+    { "NAME", OPTION_PATH, 0, NULL, 0, 0, NULL, "the adapter's file, relative to this one or to models_dir" },
+};
 static const struct option price_options[] = {
     { "input", OPTION_MONEY, offsetof(struct price_entry, input), NULL, 0, 0, NULL, "dollars per million tokens" },
     { "output", OPTION_MONEY, offsetof(struct price_entry, output), NULL, 0, 0, NULL, "dollars per million tokens" },
 };
-struct model_entry { str provider, id, file, chat_template, tools, fallback; struct option_list replicas; size_t memory; int gpu; bool pin; int64_t context, threads, slots, retries, concurrency, queue, queue_ms; struct price_entry price; };
+struct model_entry { str provider, id, file, chat_template, tools, fallback; struct engine_entry engine; struct option_list replicas; size_t memory; int gpu; bool pin; int64_t context, threads, slots, retries, concurrency, queue, queue_ms; struct price_entry price; };
 #define M(f) offsetof(struct model_entry, f)
 static const struct option model_options[] = {
     { "provider", OPTION_TEXT, M(provider), NULL, 0, 0, NULL, "a name from providers; a model with a file needs none" },
@@ -156,6 +162,7 @@ static const struct option model_options[] = {
     { "threads", OPTION_INT, M(threads), "0", 0, 1024, NULL, "embedded and started by hearth: 0 for an equal share of fleet.threads" },
     { "slots", OPTION_INT, M(slots), "0", 0, 256, NULL, "embedded and started by hearth: sequences at once; 0: the engine's choice" },
     { "memory", OPTION_SIZE, M(memory), "0", 0, 0, NULL, "embedded and started by hearth: what it needs, where it runs; 0: as measured when it was loaded, before that estimated from the file" },
+    ENGINE_MODEL_OPTIONS(M(engine)),
     { "gpu", OPTION_WORD, M(gpu), "auto", 0, 0, gpu_words, "embedded and started by hearth: auto as its server does, on: one GPU alone, off: none" },
     { "pin", OPTION_BOOL, M(pin), "false", 0, 0, NULL, "embedded and started by hearth: once loaded it is not sent away to make room" },
     { "retries", OPTION_INT, M(retries), "2", 0, 6, NULL, "tries after a failed one, before anything of an answer was seen; the fallbacks' count too" },
@@ -165,7 +172,7 @@ static const struct option model_options[] = {
     { "fallback", OPTION_TEXT, M(fallback), NULL, 0, 0, NULL, "the model that is asked when this one fails, where its zone may have the call; then that one's own fallback" },
 };
 
-struct task_entry { int risk, data, priority; str reference, candidate, model, prompt; int64_t deadline_ms, retries; };
+struct task_entry { int risk, data, priority; bool deterministic, share_prefix; str reference, candidate, model, prompt; int64_t deadline_ms, retries; };
 #define T(f) offsetof(struct task_entry, f)
 static const struct option task_options[] = {
     { "risk", OPTION_WORD, T(risk), "medium", 0, 0, risk_words, "recorded; the canary will ask for it" },
@@ -174,6 +181,8 @@ static const struct option task_options[] = {
     { "candidate", OPTION_TEXT, T(candidate), NULL, 0, 0, NULL, "the model that may take over; it answers where the reference is not allowed" },
     { "model", OPTION_TEXT, T(model), NULL, 0, 0, NULL, "one fixed model instead of the two" },
     { "priority", OPTION_WORD, T(priority), "interactive", 0, 0, priority_words, "batch: where calls wait for a model, others go first; x-hearth-priority says it for one call" },
+    { "deterministic", OPTION_BOOL, T(deterministic), "false", 0, 0, NULL, "its calls give the same bytes again, at any load; its models must be embedded" },
+    { "share_prefix", OPTION_BOOL, T(share_prefix), "false", 0, 0, NULL, "its system messages are no secret among the keys: what an engine has read of them serves all; never of private calls" },
     { "deadline", OPTION_DURATION, T(deadline_ms), NULL, 0, 0, NULL, "for the whole answer, waits and tries included; unset: only the upstream's own" },
     { "retries", OPTION_INT, T(retries), "-1", -1, 6, NULL, "tries after a failed one; -1: as its model says" },
     { "prompt", OPTION_TEXT, T(prompt), NULL, 0, 0, NULL,
@@ -188,7 +197,8 @@ struct loader {
     struct option_reader r;
     struct config *c;
     struct provider_entry *providers;   /* one per policy.providers */
-    struct model_entry *models;
+    struct model_entry *models;         /* one per model that is written; adapters and replicas come behind them in policy.models */
+    size_t n_models;
     struct task_entry *tasks;
     struct guard_entry guard;
     struct routes routes;
@@ -374,13 +384,15 @@ static enum err find_file(struct loader *l, const struct yaml_node *m, const str
     return ERR_OK;
 }
 
+static enum err find_adapter(void *ctx, const struct yaml_node *at, str file, str *path) { return find_file(ctx, at, NULL, file, path); }
+
 static enum err load_models(struct loader *l, const struct yaml_node *map)
 {
-    static const char *const also[] = { "price", NULL };
-    size_t n = members(l, map), i = 0, more = 0;
+    static const char *const also[] = { "price", "adapters", NULL };
+    size_t n = members(l, map), i = 0, more = 0, adapters = 0;
     for (const struct yaml_node *m = n ? map->first : NULL; m; m = m->next) {
         const struct yaml_node *r = yaml_member(m->kind == YAML_MAP ? m : NULL, S("replicas"));
-        more += !r ? 0 : r->kind == YAML_LIST ? r->n : 1;
+        more += (!r ? 0 : r->kind == YAML_LIST ? r->n : 1) + engine_adapters_count(m);
     }
     struct model *list = arena_new(l->r.a, struct model, n + more + 1);
     l->models = arena_new(l->r.a, struct model_entry, n + 1);
@@ -404,9 +416,13 @@ static enum err load_models(struct loader *l, const struct yaml_node *map)
                                   .price_input = x->price.input, .price_output = x->price.output };
         if (p && !p->managed && (p->api == API_EMBEDDED) != (x->file.n > 0))
             yaml_complain(l->r.report, m->key_at, "model %.*s: a file belongs to an embedded provider, or one that hearth starts, and an embedded model needs one", STR_ARG(m->key));
+        if ((e = engine_entry_load(&l->r, m, &x->engine, &list[i])) || (e = engine_adapters_load(&l->r, m, &list[i], &list[n + adapters], find_adapter, l)))
+            return e;
+        adapters += list[i].n_adapters;
     }
     l->c->policy.models = list;
-    l->c->policy.n_models = l->c->policy.n_all = n;
+    l->n_models = n;
+    l->c->policy.n_models = l->c->policy.n_all = n + adapters;
     return ERR_OK;
 }
 
@@ -436,6 +452,8 @@ static void link_fallbacks(struct loader *l, const struct yaml_node *map)
         if (list[i].fallback == &list[i])
             yaml_complain(l->r.report, m->key_at, "model %.*s: its fallback is itself", STR_ARG(m->key));
     }
+    for (; i < l->c->policy.n_models; i++)
+        list[i].fallback = list[i].base->fallback;
 }
 
 /* A replica is its model but for the provider. When all fallbacks are known. */
@@ -480,7 +498,7 @@ static enum err load_tasks(struct loader *l, const struct yaml_node *map)
             return e;
         check_name(l, m);
         list[i] = (struct task){ .name = m->key, .risk = (enum risk)x->risk, .data = (enum data_class)x->data, .prompt = x->prompt, .deadline_ms = x->deadline_ms,
-                                 .retries = x->retries, .batch = x->priority == 1,
+                                 .retries = x->retries, .batch = x->priority == 1, .deterministic = x->deterministic, .share_prefix = x->share_prefix,
                                  .reference = find_model(l, m->key_at, "reference", x->reference), .candidate = find_model(l, m->key_at, "candidate", x->candidate),
                                  .fixed = find_model(l, m->key_at, "model", x->model) };
         if (x->model.n ? x->reference.n || x->candidate.n : !x->reference.n)
@@ -575,6 +593,8 @@ static void write_named(struct option_writer *w, const char *key, size_t n, str 
             option_write(w, price_options, COUNT(price_options), price);
             option_close(w);
         }
+        if (price)
+            engine_adapters_write(w, &l->c->policy.models[i]);
         option_close(w);
     }
     option_close(w);
@@ -610,7 +630,7 @@ static enum err canonical(struct loader *l)
         option_close(&w);
     }
     write_named(&w, "providers", c->policy.n_providers, provider_name, l, provider_options, COUNT(provider_options), l->providers, sizeof *l->providers);
-    write_named(&w, "models", c->policy.n_models, model_name, l, model_options, COUNT(model_options), l->models, sizeof *l->models);
+    write_named(&w, "models", l->n_models, model_name, l, model_options, COUNT(model_options), l->models, sizeof *l->models);
     write_named(&w, "tasks", c->policy.n_tasks, task_name, l, task_options, COUNT(task_options), l->tasks, sizeof *l->tasks);
     routes_write(&w, &c->policy, &l->routes);
     json_close(&out, '}');
@@ -754,6 +774,8 @@ enum err config_document(struct buf *b)
     option_manual(b, "providers: NAME:", "Servers and the API they speak.", provider_options, COUNT(provider_options));
     managed_manual(b);
     option_manual(b, "models: NAME:", "What clients ask for.", model_options, COUNT(model_options));
+    option_manual(b, "models: NAME: adapters:", "LoRA adapters of an embedded model: NAME: FILE.gguf makes MODEL:NAME a model of its own, in the same engine and with the same weights.",
+                  adapter_options, COUNT(adapter_options));
     option_manual(b, "models: NAME: price:", "What it costs; written into every row.", price_options, COUNT(price_options));
     option_manual(b, "tasks: NAME:", "Names for kinds of work: clients ask for the model `task/NAME`, or send `x-hearth-task: NAME`.", task_options, COUNT(task_options));
     routes_manual(b);

@@ -59,6 +59,8 @@ struct config_ledger {
 struct config_engine {                  /* where the fleet finds and keeps its things */
     str program;                        /* hearth-engine; empty: beside this program */
     str run_dir, log_dir, digests;
+    str prefix_dir;
+    size_t prefix_limit;
     int64_t load_ms, hang_ms;
 };
 

@@ -154,7 +154,7 @@ static void show_identity(struct lookup *w, const struct digest *fingerprint)
 {
     static const struct { const char *key; bool of_all; } keys[] = {    /* of_all: that it is unknown is worth a line */
         { "name", false }, { "root", false }, { "revision", false }, { "parent", false }, { "remote_host", false }, { "architecture", false }, { "quantization", true }, { "tensor_types", false },
-        { "weights_sha256", true }, { "manifest_sha256", false }, { "chat_template_sha256", false }, { "engine", true }, { "engine_version", true }, { "engine_commit", false }, { "context", false } };
+        { "weights_sha256", true }, { "adapter_sha256", false }, { "manifest_sha256", false }, { "chat_template_sha256", false }, { "engine", true }, { "engine_version", true }, { "engine_commit", false }, { "context", false } };
     str text;
     json v;
     if (!fingerprint) {

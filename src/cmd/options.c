@@ -61,7 +61,7 @@ enum err option_path(struct option_reader *r, str path, str *out)
     return copy ? ERR_OK : ERR_LIMIT;
 }
 
-static bool parse_size(str s, size_t *out)
+bool option_size(str s, size_t *out)
 {
     static const struct { str unit; uint64_t bytes; } units[] = { { S("KiB"), 1 << 10 }, { S("MiB"), 1 << 20 }, { S("GiB"), 1 << 30 },
                                                                   { S("KB"), 1000 }, { S("MB"), 1000000 }, { S("GB"), 1000000000 }, { S(""), 1 } };
@@ -144,7 +144,7 @@ static bool set_number(const struct option *o, str s, void *to)
             return false;
         *(int64_t *)to = i;
         return true;
-    case OPTION_SIZE:     return parse_size(s, to) && (!o->max || *(size_t *)to <= (size_t)o->max) && *(size_t *)to >= (size_t)o->min;
+    case OPTION_SIZE:     return option_size(s, to) && (!o->max || *(size_t *)to <= (size_t)o->max) && *(size_t *)to >= (size_t)o->min;
     case OPTION_DURATION: return clock_duration_ms(s, to);
     case OPTION_MONEY:    return parse_money(s, to);
     case OPTION_WORD:     return parse_word(o, s, to);

@@ -54,6 +54,7 @@ enum err option_text(struct option_reader *r, const struct yaml_node *n, str *ou
 enum err option_path(struct option_reader *r, str path, str *out);
 /* " (did you mean x?)" for a near word of the table, or "". */
 #define OPTION_HINT 96
+bool option_size(str s, size_t *out);           /* a text as OPTION_SIZE has it */
 void option_hint(str word, const char *const *words, size_t n, char out[OPTION_HINT]);
 
 /* Two texts at once: canonical YAML and JSON. */

@@ -279,7 +279,7 @@ static const char *const engine_keys[] = {
     "format", "name", "architecture", "quantization", "tensor_types", "parameters", "size_bytes", "tokenizer", "chat_template",
     "chat_template_sha256", "tools", "engine", "engine_version", "engine_commit", "build", "context", "batch", "slots", "threads", "kv_type", "kv_types", "flash_attn", "sampling" };
 
-enum err facts_engine_identity(struct arena *a, str props, const struct digest *weights, str *out)
+enum err facts_engine_identity(struct arena *a, str props, const struct digest *weights, str adapter, str *out)
 {
     json v;
     struct buf b;
@@ -300,6 +300,15 @@ enum err facts_engine_identity(struct arena *a, str props, const struct digest *
             continue;
         json_put_key(&o, str_of(engine_keys[i]));
         json_put_raw(&o, json_span(m));
+    }
+    json one = json_member(json_member(v, S("adapters")), adapter);
+    if (adapter.n && json_type(one) != JSON_STRING) {
+        buf_free(&b);
+        return ERR_UPSTREAM;
+    }
+    if (adapter.n) {
+        json_put_key(&o, S("adapter_sha256"));
+        json_put_raw(&o, json_span(one));
     }
     json_close(&o, '}');
     return finish(a, &o, out);

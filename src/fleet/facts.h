@@ -37,8 +37,8 @@ enum err facts_read(struct arena *a, enum question q, str id, int status, str bo
 
 /* The identity as JSON, its members in a fixed order; the fingerprint is its SHA-256. `weights`: a digest of the file that we took ourselves, or NULL. */
 enum err facts_identity(struct arena *a, const struct kind *k, const struct facts *f, const struct digest *weights, str *out);
-/* The same of an engine of our own, from its /props. ERR_UPSTREAM: they are not usable. */
-enum err facts_engine_identity(struct arena *a, str props, const struct digest *weights, str *out);
+/* The same of an engine of our own, from its /props; `adapter`: with this one of its adapters, empty: with none. ERR_UPSTREAM: they are not usable. */
+enum err facts_engine_identity(struct arena *a, str props, const struct digest *weights, str adapter, str *out);
 
 /* The names of the members in which two identities differ, comma-separated; "everything" where one of them is none. */
 str facts_differences(struct arena *a, str was, str is);

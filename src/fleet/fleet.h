@@ -46,6 +46,8 @@ struct fleet_options {
     int64_t memory;                     /* bytes of the host for all models together; 0: what is free */
     int64_t stay_ms, window_ms;         /* plan.h; default 10,000 and 30,000 */
     int64_t wait_ms;                    /* a call waits for room no longer; default 300,000 */
+    const char *prefix_dir;             /* a file for each engine, with what is kept for its next start (infer/spill.h); NULL: nothing is */
+    int64_t prefix_limit;               /* bytes of such a file; 0: the engine's default */
     const char *gpu_library;            /* gpu.h; NULL: by its usual names */
     size_t log_max;                     /* bytes of a server's log; default 16 MiB */
     struct clock clock;
@@ -66,6 +68,10 @@ struct fleet_spec {                     /* strings are copied */
     str file;                           /* what is loaded: a GGUF, or a folder for servers that take one; empty: `id` says it */
     str chat_template, tools;           /* engine: families by name; empty: as the file shows */
     int64_t context, threads, slots;    /* 0: the server's default */
+    int64_t kv_tokens;                  /* engine: of all sequences together; 0: each has its own room */
+    const str *args, *adapters;         /* engine: more arguments; LoRA adapters that it loads, as NAME=FILE */
+    size_t n_args, n_adapters;
+    str adapter;                        /* engine: the model is the one with this adapter; empty: the one without */
     int64_t memory;                     /* bytes that it needs, as written; 0: as measured */
     enum { FLEET_GPU_AUTO, FLEET_GPU_ON, FLEET_GPU_OFF } gpu;
     bool pin;                           /* never sent away to make room */

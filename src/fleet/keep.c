@@ -62,6 +62,10 @@ static void guess_from_file(struct fleet_server *s, const struct stat *st, int f
     g->tokens = (int64_t)fit.context * slots;
     g->kv_token = g->tokens > 0 ? (int64_t)fit.kv / g->tokens : -1;
     g->host = g->device = (int64_t)fit.all;
+    if (s->spec.kv_tokens && s->spec.kv_tokens < g->tokens) {       /* one room for all */
+        g->host = g->device -= g->kv_token * (g->tokens - s->spec.kv_tokens);
+        g->tokens = s->spec.kv_tokens;
+    }
     g->device_host = INT64_C(1) << 30;
 }
 

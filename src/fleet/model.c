@@ -267,7 +267,7 @@ static enum err learn_identity(struct fleet_model *m, struct arena *a)
     const struct digest *weights = hash_known(s);
     str identity = STR_NONE;
     bool engine = s->kind == kind_of(FLEET_ENGINE), known = engine || (!m->heard.missing && (m->heard.said || weights));
-    enum err e = engine ? facts_engine_identity(a, buf_str(&m->talk.in), weights, &identity) : facts_identity(a, s->kind, &m->heard, weights, &identity);
+    enum err e = engine ? facts_engine_identity(a, buf_str(&m->talk.in), weights, m->spec.adapter, &identity) : facts_identity(a, s->kind, &m->heard, weights, &identity);
     return e == ERR_OK ? become(m, identity, known) : e;
 }
 

@@ -17,14 +17,16 @@ static bool copy_list(struct arena *a, const str *from, size_t n, const str **to
 enum err spec_copy(struct arena *a, const struct fleet_spec *from, struct fleet_spec *to)
 {
     *to = *from;
-    str *const texts[] = { &to->provider, &to->name, &to->id, &to->file, &to->chat_template, &to->tools, &to->health, &to->fields };
+    str *const texts[] = { &to->provider, &to->name, &to->id, &to->file, &to->chat_template, &to->tools, &to->adapter, &to->health, &to->fields };
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         char *copy = arena_cstr(a, *texts[i]);          /* the end of an argument, too */
         if (!copy)
             return ERR_LIMIT;
         texts[i]->p = copy;
     }
-    return copy_list(a, from->words, from->n_words, &to->words) && copy_list(a, from->env, from->n_env, &to->env) ? ERR_OK : ERR_LIMIT;
+    return copy_list(a, from->words, from->n_words, &to->words) && copy_list(a, from->env, from->n_env, &to->env) && copy_list(a, from->args, from->n_args, &to->args) &&
+                   copy_list(a, from->adapters, from->n_adapters, &to->adapters)
+               ? ERR_OK : ERR_LIMIT;
 }
 
 static void add(struct sha256 *h, str s)
@@ -42,6 +44,13 @@ bool spec_is_shared(const struct fleet_spec *s)
     return s->attached || (s->kind != FLEET_ENGINE && !command_has(s->words, s->n_words, COMMAND_MODEL) && !command_has(s->words, s->n_words, COMMAND_NAME));
 }
 
+static void add_list(struct sha256 *h, const str *list, size_t n)
+{
+    add_number(h, (int64_t)n);
+    for (size_t i = 0; i < n; i++)
+        add(h, list[i]);
+}
+
 static struct digest digest_of(const struct fleet_spec *s, bool of_server)
 {
     struct digest none = { { 0 } };
@@ -53,11 +62,9 @@ static struct digest digest_of(const struct fleet_spec *s, bool of_server)
     const str texts[] = { s->provider, s->health, s->fields, str_of(o->host), str_of(o->unix_path), str_of(o->base), str_of(o->ca_file), str_of(o->proxy) };
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         add(h, texts[i]);
-    for (size_t i = 0; i < s->n_words; i++)
-        add(h, s->words[i]);
-    for (size_t i = 0; i < s->n_env; i++)
-        add(h, s->env[i]);
-    const int64_t numbers[] = { s->kind, s->attached, (int64_t)s->n_words, s->load_ms, s->idle_ms, o->port, o->tls, s->here };
+    add_list(h, s->words, s->n_words);
+    add_list(h, s->env, s->n_env);
+    const int64_t numbers[] = { s->kind, s->attached, s->load_ms, s->idle_ms, o->port, o->tls, s->here };
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         add_number(h, numbers[i]);
     if (!of_server || !spec_is_shared(s)) {
@@ -70,7 +77,12 @@ static struct digest digest_of(const struct fleet_spec *s, bool of_server)
         add_number(h, s->memory);
         add_number(h, s->gpu);
         add_number(h, s->pin);
+        add_number(h, s->kv_tokens);
+        add_list(h, s->args, s->n_args);
+        add_list(h, s->adapters, s->n_adapters);
     }
+    if (!of_server)
+        add(h, s->adapter);
     struct digest d = sha256_end(h);
     sha256_free(h);
     return d;

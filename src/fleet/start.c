@@ -1,5 +1,6 @@
 /* Processes: what an engine is handed, and what a foreign server below its ward is told. */
 #include "fleet/command.h"
+#include "core/log.h"
 #include "fleet/server.h"
 #include "io/socket.h"
 #include "io/ward.h"
@@ -8,12 +9,13 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 extern char **environ;
 
-enum { ENV_MAX = 96, ENGINE_LOG_MAX = 4 << 20 };
+enum { ENV_MAX = 96, ENGINE_LOG_MAX = 4 << 20, ENGINE_ARGS = 80 };
 
 /* ---- the environment ---- */
 
@@ -149,56 +151,124 @@ void start_log_reason(const struct fleet_server *s, char *out, size_t cap)
 
 /* ---- engines ---- */
 
-static void engine_args(const struct fleet_server *s, char numbers[3][24], const char *argv[20])
+/* What an engine is given: its arguments, and the descriptors that they name by number. */
+struct launch {
+    const char *argv[ENGINE_ARGS];
+    size_t n;
+    int fds[IO_CHILD_KEEP];
+    int n_fds;
+    struct arena a;
+};
+
+static void give(struct launch *x, const char *word)
 {
-    const struct { const char *option; int64_t value; } wanted[] = {
-        { "--context", s->spec.context }, { "--threads", s->spec.threads }, { "--slots", s->spec.slots } };
-    size_t n = 0;
-    argv[n++] = "hearth-engine";
-    argv[n++] = "--model-fd";
-    argv[n++] = "3";
-    argv[n++] = "--socket-fd";
-    argv[n++] = "4";
-    argv[n++] = "--name";
-    argv[n++] = s->spec.name.p;
-    for (size_t i = 0; i < 3; i++)
-        if (wanted[i].value > 0) {
-            snprintf(numbers[i], 24, "%lld", (long long)wanted[i].value);
-            argv[n++] = wanted[i].option;
-            argv[n++] = numbers[i];
+    if (x->n < ENGINE_ARGS - 1)
+        x->argv[x->n++] = word;
+}
+
+static void give_number(struct launch *x, const char *option, int64_t v)
+{
+    give(x, option);
+    give(x, arena_cstr(&x->a, arena_printf(&x->a, "%lld", (long long)v)));
+}
+
+/* The descriptor's number in the engine. It is closed here when the engine has it. */
+static int hand_on(struct launch *x, int fd)
+{
+    x->fds[x->n_fds++] = fd;
+    return 2 + x->n_fds;
+}
+
+/* The file with what is kept for the next start: one for each specification, locked as long as an engine has it. Without it the engine keeps nothing. */
+static void give_prefix_file(struct launch *x, const struct fleet_server *s)
+{
+    const struct fleet_options *o = &s->fleet->opt;
+    char hex[HEX_DIGEST];
+    if (!o->prefix_dir)
+        return;
+    hex_encode(s->key.b, sizeof s->key.b, hex);
+    const char *path = arena_cstr(&x->a, arena_printf(&x->a, "%s/%.24s.kv", o->prefix_dir, hex));
+    int fd = path ? open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600) : -1;
+    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        close(fd);
+        fd = -1;
+    }
+    if (fd < 0) {
+        log_warn("prefix_file_off", LOG_C("model", s->name), LOG_C("path", path ? path : ""), LOG_C("why", errno == EWOULDBLOCK ? "another engine has it" : strerror(errno)));
+        return;
+    }
+    give_number(x, "--spill-fd", hand_on(x, fd));
+    if (o->prefix_limit)
+        give_number(x, "--spill-limit", o->prefix_limit >> 20);
+}
+
+static enum err give_adapters(struct launch *x, struct fleet_server *s)
+{
+    for (size_t i = 0; i < s->spec.n_adapters; i++) {
+        str name, path;
+        (void)str_cut(s->spec.adapters[i], '=', &name, &path);
+        int fd = open(path.p, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+        if (fd < 0 || x->n_fds >= IO_CHILD_KEEP - 1) {
+            snprintf(s->why, sizeof s->why, "the adapter %.100s cannot be opened: %s", path.p, strerror(errno));
+            if (fd >= 0)
+                close(fd);
+            return ERR_ENGINE;
         }
-    if (s->spec.chat_template.n) {
-        argv[n++] = "--template";
-        argv[n++] = s->spec.chat_template.p;
+        give(x, "--adapter");
+        give(x, arena_cstr(&x->a, arena_printf(&x->a, "%.*s=fd:%d", STR_ARG(name), hand_on(x, fd))));
     }
-    if (s->spec.tools.n) {
-        argv[n++] = "--tools";
-        argv[n++] = s->spec.tools.p;
-    }
-    argv[n] = NULL;
+    return ERR_OK;
+}
+
+static enum err engine_args(struct launch *x, struct fleet_server *s)
+{
+    const struct fleet_spec *spec = &s->spec;
+    const struct { const char *option; int64_t value; } numbers[] = {
+        { "--context", spec->context }, { "--threads", spec->threads }, { "--slots", spec->slots }, { "--kv-tokens", spec->kv_tokens } };
+    const struct { const char *option; str value; } texts[] = { { "--name", spec->name }, { "--template", spec->chat_template }, { "--tools", spec->tools } };
+    give(x, "hearth-engine");
+    give_number(x, "--model-fd", 3);
+    give_number(x, "--socket-fd", 4);
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        if (texts[i].value.n) {
+            give(x, texts[i].option);
+            give(x, texts[i].value.p);
+        }
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        if (numbers[i].value > 0)
+            give_number(x, numbers[i].option, numbers[i].value);
+    for (size_t i = 0; i < spec->n_args; i++)
+        give(x, spec->args[i].p);
+    give_prefix_file(x, s);
+    enum err e = give_adapters(x, s);
+    return e ? e : x->a.failed ? ERR_LIMIT : ERR_OK;
 }
 
 static enum err start_engine(struct fleet_server *s, void (*on_exit)(struct io_child *c, int status, int signum))
 {
     struct io_addr addr = { .is_unix = true };
-    const char *argv[20], *env[ENV_MAX];
-    char numbers[3][24];
-    int socket_fd = -1;
+    const char *env[ENV_MAX];
+    struct launch x = { .n = 0 };
+    int socket_fd = -1, log_fd = -1;
     memcpy(addr.host, s->socket, sizeof addr.host);
+    arena_init(&x.a, 256 << 10);
+    (void)hand_on(&x, s->model_fd);
     enum err err = io_listen(&addr, 128, &socket_fd);
-    if (err != ERR_OK)
-        return err;
-    struct arena a;
-    arena_init(&a, 64 << 10);
-    engine_args(s, numbers, argv);
-    size_t n_env = env_pass(env, for_engines);
-    (void)env_gpu(&a, s, env, &n_env);
-    int log_fd = engine_log_open(s);
-    struct io_child_spec spec = { .file = s->fleet->engine_path, .argv = argv, .env = env, .out_fd = log_fd, .err_fd = log_fd,
-                                  .keep_fds = { s->model_fd, socket_fd }, .n_keep = 2 };
-    err = io_child_start(s->fleet->loop, &s->child, &spec, on_exit);
-    arena_free(&a);
-    close(socket_fd);                   /* the engine has its own; when it dies, connecting fails at once */
+    if (err == ERR_OK) {
+        (void)hand_on(&x, socket_fd);
+        err = engine_args(&x, s);
+    }
+    if (err == ERR_OK) {
+        size_t n_env = env_pass(env, for_engines);
+        (void)env_gpu(&x.a, s, env, &n_env);
+        log_fd = engine_log_open(s);
+        struct io_child_spec spec = { .file = s->fleet->engine_path, .argv = x.argv, .env = env, .out_fd = log_fd, .err_fd = log_fd, .n_keep = x.n_fds };
+        memcpy(spec.keep_fds, x.fds, sizeof spec.keep_fds);
+        err = io_child_start(s->fleet->loop, &s->child, &spec, on_exit);
+    }
+    arena_free(&x.a);
+    for (int i = 1; i < x.n_fds; i++)   /* all but the model's: the engine has its own, so that connecting fails at once when it dies */
+        close(x.fds[i]);
     if (log_fd >= 0)
         close(log_fd);
     return err;

@@ -18,6 +18,7 @@ static enum err attempt_door(struct gate_req *r)
         return gate_fail(r, ERR_PRIVATE, STR_NONE);
     if (p->zone == ZONE_CLOUD && !r->view->cfg->policy.cloud_without_guard)
         return gate_fail(r, ERR_GUARD, STR_NONE);
+    r->deterministic = r->asks_deterministic || r->decision.model->deterministic || (r->decision.task && r->decision.task->deterministic);
     if (r->deterministic && p->api != API_EMBEDDED)
         return gate_fail(r, ERR_UNSUPPORTED, arena_printf(r->a, "'deterministic' is promised by models that hearth runs itself; %.*s is not one of them", STR_ARG(r->decision.model->name)));
     return speak_asks(r) ? gate_breaker_ask(r) : ERR_OK;

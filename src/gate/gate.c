@@ -92,7 +92,7 @@ static enum err classify_deterministic(struct gate_req *r)
         return gate_fail(r, ERR_SYNTAX, S("x-hearth-deterministic must be true or false"));
     if (json_type(field) != JSON_NONE && json_type(field) != JSON_NULL && !json_bool(field, &asked))
         return gate_fail(r, ERR_SYNTAX, S("'deterministic' must be true or false"));
-    r->deterministic = asked || str_eq(h, S("true"));
+    r->deterministic = r->asks_deterministic = asked || str_eq(h, S("true"));
     return ERR_OK;
 }
 

@@ -119,7 +119,8 @@ struct gate_req {
     /* CALL */
     enum call_step call_step;
     bool batch;                         /* interactive calls go before it */
-    bool deterministic;                 /* the same bytes again, at any load: only an engine of ours promises that */
+    bool asks_deterministic;            /* by the caller */
+    bool deterministic;                 /* by the caller, the task or the model: the same bytes again, at any load: only an engine of ours promises that */
     bool probe;                         /* this try finds out whether an upstream is back */
     struct seat seat;
     int64_t seat_until_us, seat_us;     /* how long it may wait for its turn; 0: it does not. When it began to */

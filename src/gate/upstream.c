@@ -36,8 +36,10 @@ static str openai_up_target(const struct gate_req *r)
 /* What an engine of ours is told of the call (infer/serve.h). The client's own bytes go to it as they are, and say nothing of these. */
 static str engine_fields(struct gate_req *r)
 {
-    return arena_printf(r->a, "X-Hearth-Caller: %.*s\r\n%s%s", STR_ARG(r->key ? r->key->name : S("-")), r->batch ? "X-Hearth-Priority: batch\r\n" : "",
-                        r->deterministic ? "X-Hearth-Deterministic: true\r\n" : "");
+    const struct decision *d = &r->decision;
+    bool shares = d->task && d->task->share_prefix && d->data != DATA_PRIVATE;
+    return arena_printf(r->a, "X-Hearth-Caller: %.*s\r\n%s%s%s%.*s%s", STR_ARG(r->key ? r->key->name : S("-")), r->batch ? "X-Hearth-Priority: batch\r\n" : "",
+                        r->deterministic ? "X-Hearth-Deterministic: true\r\n" : "", shares ? "X-Hearth-Share: " : "", STR_ARG(shares ? d->task->name : S("")), shares ? "\r\n" : "");
 }
 
 static str openai_up_fields(struct gate_req *r)

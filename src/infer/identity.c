@@ -95,6 +95,21 @@ static void put_model(struct json_out *o, const struct model *m)
     }
 }
 
+static void put_adapters(struct json_out *o, const struct model *m)
+{
+    char hex[HEX_DIGEST];
+    if (!m->n_adapters)
+        return;
+    json_put_key(o, S("adapters"));
+    json_open(o, '{');
+    for (int i = 0; i < m->n_adapters; i++) {
+        hex_encode(m->adapters[i].digest.b, sizeof m->adapters[i].digest.b, hex);
+        json_put_key(o, str_of(m->adapters[i].name));
+        json_put_str(o, str_slice(hex, sizeof hex));
+    }
+    json_close(o, '}');
+}
+
 enum err identity_json(struct buf *b, const struct model *m)
 {
     struct json_out o;
@@ -112,6 +127,7 @@ enum err identity_json(struct buf *b, const struct model *m)
     put_text(&o, "kv_types", S("F16/F16"));
     put_text(&o, "flash_attn", str_of(llama_flash_attn_type_name(MODEL_FLASH_ATTN)));
     put_sampling(&o);
+    put_adapters(&o, m);
     json_close(&o, '}');
     return o.err;
 }

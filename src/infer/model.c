@@ -175,6 +175,24 @@ void model_use_adapter(const struct model *m, struct llama_context *ctx, int ada
     llama_set_adapters_lora(ctx, adapter ? &lora : NULL, adapter ? 1 : 0, adapter ? &scale : NULL);
 }
 
+/* Of the whole file, wherever its descriptor stands. */
+static bool digest_of(int fd, struct digest *out)
+{
+    enum { PIECE = 1 << 20 };
+    struct sha256 *h = sha256_new();
+    char *piece = malloc(PIECE);
+    off_t at = 0;
+    ssize_t n = -1;
+    if (h && piece)
+        for (sha256_begin(h); (n = pread(fd, piece, PIECE, at)) > 0; at += n)
+            sha256_add(h, str_slice(piece, (size_t)n));
+    if (n == 0)
+        *out = sha256_end(h);
+    sha256_free(h);
+    free(piece);
+    return n == 0;
+}
+
 static enum err load_adapters(const struct model_config *c, struct model *m, char why[MODEL_WHY])
 {
     for (int i = 0; i < c->n_adapters; i++) {
@@ -187,7 +205,10 @@ static enum err load_adapters(const struct model_config *c, struct model *m, cha
         snprintf(what, sizeof what, "libllama cannot load the adapter '%.48s' for this model", c->adapters[i].name);
         if (!lora)
             return refuse(why, what);
-        m->adapters[m->n_adapters++] = (struct adapter){ c->adapters[i].name, lora };
+        struct adapter *x = &m->adapters[m->n_adapters++];
+        *x = (struct adapter){ .name = c->adapters[i].name, .lora = lora };
+        if (!digest_of(fileno(c->adapters[i].file), &x->digest))
+            return refuse(why, "an adapter cannot be read");
     }
     return ERR_OK;
 }

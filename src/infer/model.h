@@ -43,7 +43,7 @@ struct model_config {
 struct model_progress { _Atomic double share; atomic_bool stop; };
 
 struct vocabulary;
-struct adapter { const char *name; struct llama_adapter_lora *lora; };
+struct adapter { const char *name; struct llama_adapter_lora *lora; struct digest digest; };     /* of its file */
 struct model {
     FILE *file;
     struct llama_model *llama;

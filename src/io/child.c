@@ -45,12 +45,12 @@ static int mark_inherited(int fds[INHERITED_MAX])
 
 enum err io_child_start(struct io_loop *l, struct io_child *c, const struct io_child_spec *s, void (*on_exit)(struct io_child *, int, int))
 {
-    uv_stdio_container_t io[3 + 4] = {
+    uv_stdio_container_t io[3 + IO_CHILD_KEEP] = {
         [0] = { .flags = UV_IGNORE },
         [1] = { .flags = s->out_fd >= 0 ? UV_INHERIT_FD : UV_IGNORE, .data.fd = s->out_fd },
         [2] = { .flags = s->err_fd >= 0 ? UV_INHERIT_FD : UV_IGNORE, .data.fd = s->err_fd },
     };
-    assert(s->n_keep >= 0 && s->n_keep <= 4);
+    assert(s->n_keep >= 0 && s->n_keep <= IO_CHILD_KEEP);
     for (int i = 0; i < s->n_keep; i++) {
         io[3 + i].flags = UV_INHERIT_FD;
         io[3 + i].data.fd = s->keep_fds[i];

@@ -15,13 +15,14 @@ struct io_child {
     struct io_loop *loop;
     int pid;                                                        /* 0 after its exit */
 };
+#define IO_CHILD_KEEP 24                /* descriptors handed on, at most */
 struct io_child_spec {
     const char *file;                   /* absolute path of the program */
     const char *const *argv;            /* argv[0] included, NULL-terminated */
     const char *const *env;             /* NULL-terminated; NULL: ours */
     const char *cwd;                    /* NULL: ours */
     int out_fd, err_fd;                 /* -1: /dev/null */
-    int keep_fds[4];
+    int keep_fds[IO_CHILD_KEEP];
     int n_keep;
 };
 enum err io_child_start(struct io_loop *l, struct io_child *c, const struct io_child_spec *s,

@@ -39,6 +39,13 @@ struct model {
     str chat_template;                  /* embedded: a family by name ("chatml"), or empty: the file's own */
     str tools;                          /* embedded: how tools are called ("hermes"), or empty: as its template shows */
     int64_t context, threads, slots;    /* embedded and managed; 0: default */
+    int64_t kv_tokens;                  /* embedded: of all sequences together; 0: each has its own room */
+    const str *engine_args;             /* embedded: more arguments of its engine */
+    size_t n_engine_args;
+    bool deterministic;                 /* embedded: every call, as if it had asked for that */
+    const str *adapters;                /* embedded: LoRA adapters of its engine, as NAME=FILE */
+    size_t n_adapters;
+    const struct model *base;           /* with one of the adapters, called `id` there: the model without; else NULL */
     int64_t memory;                     /* bytes that it needs; 0: as measured */
     int gpu;                            /* 0: as its server does, 1: on one, 2: on none */
     bool pin;                           /* not sent away to make room */
@@ -58,6 +65,8 @@ struct task {
     const struct model *reference, *candidate, *fixed;      /* fixed: `model:`; else reference and candidate */
     str prompt, graders;                                    /* recorded; used later */
     int64_t deadline_ms;                                    /* for the whole answer, tries and waits together; 0: none */
+    bool deterministic;                                     /* its calls give the same bytes again, at any load */
+    bool share_prefix;                                      /* its system messages are no secret: other keys' calls may use what an engine knows of them */
     bool batch;                                             /* it can wait: interactive calls go before it */
     int64_t retries;                                        /* instead of the model's own; -1: not said */
 };

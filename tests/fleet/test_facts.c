@@ -161,10 +161,10 @@ static void an_engine_needs_props_that_can_be_read(void **state)
     struct digest d = { { 1 } };
     str out;
     (void)state;
-    assert_int_equal(facts_engine_identity(&a, S("{\"quantization\":\"Q4_1\",\"pid\":7,\"context\":512}"), &d, &out), ERR_OK);
+    assert_int_equal(facts_engine_identity(&a, S("{\"quantization\":\"Q4_1\",\"pid\":7,\"context\":512}"), &d, S(""), &out), ERR_OK);
     assert_text(out, "{\"weights_sha256\":\"0100000000000000000000000000000000000000000000000000000000000000\",\"quantization\":\"Q4_1\",\"context\":512}");
-    assert_int_equal(facts_engine_identity(&a, S("nonsense"), &d, &out), ERR_UPSTREAM);
-    assert_int_equal(facts_engine_identity(&a, S("[]"), &d, &out), ERR_UPSTREAM);
+    assert_int_equal(facts_engine_identity(&a, S("nonsense"), &d, S(""), &out), ERR_UPSTREAM);
+    assert_int_equal(facts_engine_identity(&a, S("[]"), &d, S(""), &out), ERR_UPSTREAM);
 }
 
 int main(void)
