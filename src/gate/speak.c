@@ -37,16 +37,19 @@ static enum err speak_translate(struct gate_req *r, str id)
 /* Only Ollama is told to load or to unload. */
 bool speak_asks(const struct gate_req *r) { return (r->op != OP_LOAD && r->op != OP_UNLOAD) || upstream_side(r)->dialect == DIALECT_OLLAMA; }
 
-/* An engine of ours has been started by now, other servers load by themselves. */
+/* A server of ours has been started by now, or is stopped when its calls have ended; others load by themselves. Where keys are needed, memory is the owner's. */
 static enum err speak_nothing(struct gate_req *r)
 {
     const struct model *m = r->decision.model;
+    struct fleet_model *f = r->view->cfg->engines[m - r->view->cfg->policy.models];
     r->n_slices = 0;
     if (r->op == OP_LOAD)
         return ERR_OK;
-    return gate_fail(r, ERR_UNSUPPORTED, m->provider->api == API_EMBEDDED
-                                             ? arena_printf(r->a, "model %.*s stays loaded: its engine is not stopped by a request", STR_ARG(m->name))
-                                             : arena_printf(r->a, "model %.*s cannot be unloaded from here: provider %.*s decides itself", STR_ARG(m->name), STR_ARG(m->provider->name)));
+    if (r->key)
+        return gate_fail(r, ERR_FORBIDDEN, arena_printf(r->a, "model %.*s stays loaded: a key does not unload what others use (hearth unload does)", STR_ARG(m->name)));
+    if (f && fleet_unload(f) == ERR_OK)
+        return ERR_OK;
+    return gate_fail(r, ERR_UNSUPPORTED, arena_printf(r->a, "model %.*s cannot be unloaded from here: provider %.*s decides itself", STR_ARG(m->name), STR_ARG(m->provider->name)));
 }
 
 enum err speak_request(struct gate_req *r)
@@ -99,13 +102,13 @@ static enum err speak_embedding(struct gate_req *r)
 static enum err speak_loaded(struct gate_req *r)
 {
     const struct ollama_writer w = ollama_client_writer(r);
-    r->reply.finish_reason = S("load");
+    r->reply.finish_reason = r->op == OP_UNLOAD ? S("unload") : S("load");
     return ollama_write_loaded(&r->taken, &w, r->reply.finish_reason);
 }
 
 enum err speak_reply(struct gate_req *r)
 {
-    if (r->op == OP_LOAD && !r->n_slices)
+    if ((r->op == OP_LOAD || r->op == OP_UNLOAD) && !r->n_slices)
         return speak_loaded(r);
     if (r->op == OP_EMBEDDING)
         return speak_embedding(r);

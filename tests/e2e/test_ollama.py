@@ -3,7 +3,7 @@ import os, unittest
 
 import ollama
 from fakes import Fake
-from world import World
+from world import World, wait_for
 
 os.environ["HEARTH_TEST_KEY"] = "sk-ant-test"
 
@@ -35,7 +35,7 @@ class Loading(unittest.TestCase):
 
     def test_1_an_engine_is_started_and_shown(self):
         self.assertEqual(self.loaded(), [])
-        self.refused(400, "tiny stays loaded: its engine is not stopped by a request", self.sdk.generate, model="tiny", keep_alive=0)
+        self.assertEqual(self.sdk.generate(model="tiny", keep_alive=0).done_reason, "unload")
         self.assertEqual(self.loaded(), [], "and asking for it starts none")
         r = self.sdk.generate(model="tiny", prompt="", keep_alive="10m")
         self.assertEqual((r.model, r.done, r.done_reason, r.response), ("tiny", True, "load", ""))
@@ -43,6 +43,10 @@ class Loading(unittest.TestCase):
         self.assertGreater(self.sdk.ps().models[0].expires_at.year, 2100, "it stays")
         r = self.sdk.chat(model="tiny", messages=[])
         self.assertEqual((r.done_reason, r.message.role, r.message.content), ("load", "assistant", ""))
+        r = self.sdk.chat(model="tiny", messages=[], keep_alive=0)
+        self.assertEqual((r.done, r.done_reason), (True, "unload"))
+        wait_for(lambda: self.loaded() == [], 30)
+        self.assertEqual(self.w.rows("-n", "1")[0]["operation"], "unload_model")
         self.assertEqual(len(list(self.sdk.chat(model="task/quick", stream=True))), 1, "one object, also for those who stream")
         row = self.w.rows("-n", "1")[0]
         self.assertEqual((row["operation"], row["outcome"], row["model"], row["task"], row["attempt"]), ("load_model", "ok", "tiny", "quick", 1))
