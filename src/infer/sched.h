@@ -6,8 +6,8 @@
  *
  * A step holds the next token of every running answer first; then guesses (draft.h), as long as they raise the tokens that
  * are expected for the time that the step is expected to take; then pieces of prompts, of which there is as much as fits into
- * SCHED_STEP_US while others wait for their next token. The shortest prompt is read first, since its caller waits for the first
- * word; in every fourth step the oldest is. */
+ * SCHED_STEP_US while others wait for their next token, or a little more where that makes each of them cheaper. The shortest
+ * prompt is read first, since its caller waits for the first word; in every fourth step the oldest is. */
 #ifndef HEARTH_INFER_SCHED_H
 #define HEARTH_INFER_SCHED_H
 

@@ -122,6 +122,21 @@ static void every_answer_gets_its_token_and_prompts_the_rest_of_the_time(void **
     assert_int_equal(r[2].take, 40);
 }
 
+static void a_step_has_a_size_at_which_tokens_are_cheap_where_that_is_quick(void **state)
+{
+    static const struct { double us; size_t take; } cases[] = {     /* of one token; what is read beside one answer */
+        { 100, 767 }, { 6000, 63 }, { 9500, 23 }, { 60000, SCHED_PIECE_LEAST } };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct sched s = { .n_callers = 0 };
+        struct sched_run r[] = { { .left = 1, .piece = 1 }, { .reads = true, .left = 1000, .piece = 1000 } };
+        sched_cost_learn(&s.cost, SCHED_TILE, cases[i].us * SCHED_TILE);
+        sched_fill(&s, r, 2, 2048, 64);
+        assert_int_equal(r[0].take, 1);
+        assert_int_equal(r[1].take, cases[i].take);
+    }
+}
+
 static void the_shortest_prompt_is_read_first_and_the_oldest_is_not_forgotten(void **state)
 {
     (void)state;
@@ -208,6 +223,7 @@ int main(void)
         cmocka_unit_test(more_callers_than_places_are_served_all_the_same),
         cmocka_unit_test(every_answer_gets_its_token_and_prompts_the_rest_of_the_time),
         cmocka_unit_test(the_shortest_prompt_is_read_first_and_the_oldest_is_not_forgotten),
+        cmocka_unit_test(a_step_has_a_size_at_which_tokens_are_cheap_where_that_is_quick),
         cmocka_unit_test(guesses_are_taken_where_they_pay),
         cmocka_unit_test(guesses_that_cost_their_full_price_are_not_taken),
         cmocka_unit_test(who_gives_way),
