@@ -4,6 +4,8 @@
 
 #include "core/json.h"
 
+#include <stdlib.h>
+
 #define TEXT_MAX 512                    /* of a fact; a longer one is none */
 
 static const struct json_limits limits = { .depth = 32, .nodes = 1u << 20, .bytes = FACTS_BYTES };
@@ -62,6 +64,37 @@ static void take_hash(struct arena *a, json object, const char *key, str *to)
     if (!hex || json_type(v) != JSON_STRING || json_text(a, v, &s) != ERR_OK || !s.n)
         return;
     struct digest d = sha256_of(s);
+    hex_encode(d.b, sizeof d.b, hex);
+    *to = str_slice(hex, HEX_DIGEST);
+}
+
+static int by_bytes(const void *x, const void *y) { return str_cmp(*(const str *)x, *(const str *)y); }
+
+/* A text whose lines come in any order, each time in another: Ollama's parameters are the entries of a map. */
+static void take_hash_of_lines(struct arena *a, json object, const char *key, str *to)
+{
+    str s, all;
+    json v = json_member(object, str_of(key));
+    if (json_type(v) != JSON_STRING || json_text(a, v, &s) != ERR_OK || !s.n)
+        return;
+    size_t n = 0, max = 1;
+    for (size_t i = 0; i < s.n; i++)
+        max += s.p[i] == '\n';
+    str *lines = arena_new(a, str, max);
+    char *hex = arena_alloc(a, HEX_DIGEST, 1);
+    struct sha256 *h = lines && hex ? sha256_new() : NULL;
+    if (!h)
+        return;
+    for (all = s; all.n;)
+        str_cut(all, '\n', &lines[n++], &all);
+    qsort(lines, n, sizeof *lines, by_bytes);
+    sha256_begin(h);
+    for (size_t i = 0; i < n; i++) {
+        sha256_add(h, lines[i]);
+        sha256_add(h, S("\n"));
+    }
+    struct digest d = sha256_end(h);
+    sha256_free(h);
     hex_encode(d.b, sizeof d.b, hex);
     *to = str_slice(hex, HEX_DIGEST);
 }
@@ -175,7 +208,7 @@ static void read_show(struct arena *a, json v, str id, struct facts *f)
     str file = S(""), line;
     json modelfile = json_member(v, S("modelfile"));
     take_hash(a, v, "template", &f->template_sha256);
-    take_hash(a, v, "parameters", &f->options_sha256);
+    take_hash_of_lines(a, v, "parameters", &f->options_sha256);
     read_details(a, json_member(v, S("details")), f);
     read_remote(a, v, f);
     f->weights = S("");

@@ -5,6 +5,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include <cmocka.h>
@@ -97,6 +98,26 @@ static void ollama_is_known_by_its_manifest_and_its_weights(void **state)
     assert_int_equal(f.manifest.n, 0);
 }
 
+static void the_order_of_an_ollamas_parameters_says_nothing(void **state)
+{
+    static const struct { const char *parameters; bool same; } cases[] = {
+        { "stop \\\"<a>\\\"\\nstop \\\"<b>\\\"\\ntemperature 0.1", true }, { "temperature 0.1\\nstop \\\"<a>\\\"\\nstop \\\"<b>\\\"", true },
+        { "temperature 0.1\\nstop \\\"<a>\\\"", false }, { "temperature 0.2\\nstop \\\"<a>\\\"\\nstop \\\"<b>\\\"", false }, { "\\n", false } };
+    str first = S("");
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct facts f;
+        char body[200];
+        facts_init(&f);
+        snprintf(body, sizeof body, "{\"parameters\":\"%s\"}", cases[i].parameters);
+        assert_int_equal(read_as(ASK_SHOW, "small", 200, body, &f), ERR_OK);
+        assert_int_equal(f.options_sha256.n, 64);
+        first = i ? first : f.options_sha256;
+        if (str_eq(f.options_sha256, first) != cases[i].same)
+            fail_msg("%s", body);
+    }
+}
+
 static void a_model_that_an_ollama_passes_on_is_remote_whatever_is_written_there(void **state)
 {
     static const struct { const char *reply; bool remote; } cases[] = {
@@ -173,6 +194,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(llama_server_is_known_by_its_props_and_its_list, set_up, tear_down),
         cmocka_unit_test_setup_teardown(vllm_says_its_root_and_its_version, set_up, tear_down),
         cmocka_unit_test_setup_teardown(ollama_is_known_by_its_manifest_and_its_weights, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_order_of_an_ollamas_parameters_says_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_model_that_an_ollama_passes_on_is_remote_whatever_is_written_there, set_up, tear_down),
         cmocka_unit_test_setup_teardown(odd_answers_leave_things_unknown, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_identity_says_null_where_nothing_is_known_and_its_order_is_fixed, set_up, tear_down),
