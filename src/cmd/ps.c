@@ -7,6 +7,8 @@
 
 #include <inttypes.h>
 
+#define UNLOAD_LOOKS 100                /* ten seconds */
+
 /* ---- asking ---- */
 
 /* An exit_code; *body in the command's arena. Errors are said. */
@@ -95,19 +97,23 @@ static str state_of(struct cmd *c, json m)
     return str_eq(state, S("loading")) && progress >= 0 ? arena_printf(&c->arena, "loading %.0f %%", progress * 100) : state;
 }
 
+static bool flag_in(json v, const char *key)
+{
+    bool b = false;
+    return json_bool(json_member(v, str_of(key)), &b) && b;
+}
+
 static str memory_of(struct cmd *c, json m)
 {
     char host[24], device[24];
     json memory = json_member(m, S("memory")), need = json_member(m, S("need"));
-    bool known;
     if (number_in(memory, "device") > 0)
         return arena_printf(&c->arena, "%s + %s", bytes_in(memory, "device", device), bytes_in(memory, "host", host));
     if (number_in(memory, "host") >= 0)
         return arena_printf(&c->arena, "%s", bytes_in(memory, "host", host));
     if (number_in(need, "host") < 0)
         return S("-");
-    (void)json_bool(json_member(need, S("measured")), &known);
-    return arena_printf(&c->arena, "(%s%s)", known ? "" : "~", bytes_in(need, "host", host));
+    return arena_printf(&c->arena, "(%s%s)", flag_in(need, "measured") || flag_in(need, "written") ? "" : "~", bytes_in(need, "host", host));
 }
 
 static str calls_of(struct cmd *c, json m)
@@ -134,10 +140,8 @@ static void print_model(struct cmd *c, json m)
     term_cell(stdout, calls_of(c, m), 18, true);
     printf(" %8s %8s  ", rate >= 0 ? arena_cstr(&c->arena, arena_printf(&c->arena, "%.1f", rate)) : "-", number_in(m, "idle_ms") >= 0 ? term_duration(number_in(m, "idle_ms") * 1000, idle) : "-");
     str on = text_in(c, json_member(m, S("memory")), "on");
-    bool attached = false;
-    (void)json_bool(json_member(m, S("attached")), &attached);
     printf("%.*s at %.*s", STR_ARG(text_in(c, m, "kind")), STR_ARG(text_in(c, m, "provider")));
-    if (attached)
+    if (flag_in(m, "attached"))
         printf(", attached");
     else if (number_in(m, "pid") > 0)
         printf(", %.*s, pid %" PRId64, STR_ARG(on), number_in(m, "pid"));
@@ -177,8 +181,16 @@ static int ps_run(struct cmd *c)
 
 const struct command command_ps = {
     .name = "ps", .args = "", .brief = "show what is loaded: devices, memory, calls, tokens a second",
-    .about = "The memory of a model that is not loaded stands in brackets, with ~ while it is only estimated from the file. Two numbers: on the GPU, and on the host besides.",
-    .examples = "  hearth ps\n  hearth ps --json | jq '.models[] | select(.state == \"failed\")'", .flags = { &flag_json, &flag_config, &flag_ledger }, .max_args = 0, .run = ps_run,
+    .about = "Engines, servers that hearth starts, and servers that run already and say what they are (docs/fleet.md).\n\n"
+             "  STATE     off: the first call loads it; waiting: for memory, the line below says for what; loading, with how far; ready; asleep: a vLLM, the next call wakes\n"
+             "            it; failed: the line below says why, and it is tried again; stopping. Of servers that run already: served, unreachable\n"
+             "  MEMORY    what it has, with everything that it has started; two numbers: on the GPU + on the host besides. In brackets: what it would need, with ~ while\n"
+             "            that is estimated from the file, not measured or written\n"
+             "  CALLS     that run; and how many wait for it to be loaded, the first of them since when\n"
+             "  TOKENS/S  generated in the last second, by the server's own count; -: it has none\n"
+             "  IDLE      since the last call came or went\n\n"
+             "Where no hearth runs, it says what there would be.",
+    .examples = "  hearth ps\n  watch -n 1 hearth ps\n  hearth ps --json | jq '.models[] | select(.state == \"failed\")'", .flags = { &flag_json, &flag_config, &flag_ledger }, .max_args = 0, .run = ps_run,
 };
 
 /* ---- plan ---- */
@@ -187,8 +199,11 @@ static void print_need(json need)
 {
     char weights[24], kv[24], rest[24], load[24];
     int64_t token = number_in(need, "kv_token"), tokens = number_in(need, "tokens");
-    bool measured = false;
-    (void)json_bool(json_member(need, S("measured")), &measured);
+    bool measured = flag_in(need, "measured");
+    if (flag_in(need, "written")) {
+        printf("  %-12s written in the configuration\n", "known");
+        return;
+    }
     if (number_in(need, "weights") >= 0)
         printf("  %-12s weights %s", "made of", bytes_in(need, "weights", weights));
     if (number_in(need, "weights") >= 0 && token >= 0 && tokens >= 0)
@@ -250,7 +265,15 @@ static int plan_run(struct cmd *c)
 
 const struct command command_plan = {
     .name = "plan", .args = "MODEL", .brief = "say what loading a model would do: does it fit, where, what goes for it",
-    .about = "Nothing is loaded or ended. Exits with 3 where the model could never be loaded.", .examples = "  hearth plan coder\n  hearth plan coder --json",
+    .about = "Nothing is loaded or ended. The answer is one of these:\n\n"
+             "  loaded    it is there already\n"
+             "  fits      there is room\n"
+             "  swap      the models that are named would go for it, when their calls have ended\n"
+             "  wait      for models that are loading or leaving, or until the loaded ones have had their time (fleet.stay, fleet.window)\n"
+             "  refuse    it would not fit if everything else were gone; exits with 3\n"
+             "  attached  its server runs by itself\n\n"
+             "What it needs is written (memory:), else as measured when it was loaded before, else estimated from the file.",
+    .examples = "  hearth plan coder\n  hearth plan coder --json",
     .flags = { &flag_json, &flag_config, &flag_ledger }, .min_args = 1, .max_args = 1, .run = plan_run,
 };
 
@@ -273,16 +296,16 @@ static int look_for(struct cmd *c, struct reach *r, str name, json *out)
 
 static void wait_a_moment(void) { nanosleep(&(struct timespec){ .tv_nsec = 100000000 }, NULL); }
 
-/* Until it is there, or cannot be. */
+/* Until it is there, or cannot be. One that fails is given a moment to be unloaded. */
 static int follow(struct cmd *c, struct reach *r, str name, bool load)
 {
-    for (;;) {
+    for (int failures = load ? UNLOAD_LOOKS : 0;;) {
         json m;
         int code = look_for(c, r, name, &m);
         str state = text_in(c, m, "state");
         if (code || json_type(m) == JSON_NONE)
             return code;
-        if (str_eq(state, S("failed"))) {
+        if (str_eq(state, S("failed")) && ++failures > UNLOAD_LOOKS) {
             term_progress_end();
             return cmd_fail(EXIT_FAILED, NULL, "%.*s: %.*s", STR_ARG(name), STR_ARG(text_in(c, m, "why")));
         }
@@ -321,12 +344,14 @@ static int unload_run(struct cmd *c) { return order_run(c, false); }
 
 const struct command command_load = {
     .name = "load", .args = "MODEL", .brief = "load a model now, so that the first call does not wait for it",
-    .about = "As the first call would: where there is no room, idle models make it, and what runs calls is waited for.", .examples = "  hearth load coder",
+    .about = "Waits until it is ready, or says why it cannot be. As for a first call, idle models make room where there is none, and what runs calls is waited for.\n"
+             "hearth plan MODEL says before what that would mean.", .examples = "  hearth load coder",
     .flags = { &flag_json, &flag_config, &flag_ledger }, .min_args = 1, .max_args = 1, .run = load_run,
 };
 
 const struct command command_unload = {
     .name = "unload", .args = "MODEL", .brief = "unload a model when its calls have ended; the next call loads it again",
-    .about = "Of an Ollama, also of one that runs by itself, the model goes and the server stays.", .examples = "  hearth unload coder",
+    .about = "One that fails again and again is left alone until somebody asks for it. Of an Ollama, also of one that runs by itself, the model goes and the server stays.\n"
+             "Other servers that run by themselves are not touched.", .examples = "  hearth unload coder",
     .flags = { &flag_json, &flag_config, &flag_ledger }, .min_args = 1, .max_args = 1, .run = unload_run,
 };

@@ -8,7 +8,8 @@
  *
  *   {"model","state","verdict","says","on","need_bytes","free_bytes","most_bytes","evict":[names],"until_ms","need":{…}}
  *   verdict: "loaded", "fits", "swap", "wait", "refuse", "attached"
- *   need: {"host","device_host","device","weights","kv_token","tokens","rest","load_ms","measured"} */
+ *   need: {"host","device_host","device","weights","kv_token","tokens","rest","load_ms","measured","written"}; written: host and device are what the configuration says,
+ *   and what they are made of is not known */
 #include "fleet/server.h"
 
 #include "core/json.h"
@@ -81,8 +82,9 @@ static void put_devices(struct json_out *o, const struct fleet *f)
 
 /* ---- models ---- */
 
-static void put_need(struct json_out *o, const struct foot *f, bool measured)
+static void put_need(struct json_out *o, const struct fleet_server *s, const struct foot *f)
 {
+    bool written = s->spec.memory > 0;
     json_put_key(o, S("need"));
     json_open(o, '{');
     put_int(o, "host", f->host);
@@ -91,10 +93,12 @@ static void put_need(struct json_out *o, const struct foot *f, bool measured)
     put_int(o, "weights", f->weights);
     put_int(o, "kv_token", f->kv_token);
     put_int(o, "tokens", f->tokens);
-    put_int(o, "rest", foot_rest(f, false));
+    put_int(o, "rest", written ? -1 : foot_rest(f, false));
     put_int(o, "load_ms", f->load_ms);
     json_put_key(o, S("measured"));
-    json_put_bool(o, measured);
+    json_put_bool(o, s->foot.host >= 0 || s->foot.device >= 0);
+    json_put_key(o, S("written"));
+    json_put_bool(o, written);
     json_close(o, '}');
 }
 
@@ -171,7 +175,7 @@ static void put_model(struct json_out *o, struct fleet *f, struct fleet_model *m
     put_real(o, "progress", loading ? s->progress : -1);
     put_numbers(o, m, now);
     put_memory(o, f, s);
-    put_need(o, &s->need, s->foot.host >= 0 || s->foot.device >= 0);
+    put_need(o, s, &s->need);
     put_identity(o, m);
     json_close(o, '}');
 }
@@ -232,7 +236,7 @@ static void write_plan(struct fleet *f, struct fleet_model *m, int64_t now, stru
     put_int(o, "most_bytes", s->attached || there ? -1 : p.most);
     put_evicted(o, f, &p);
     put_int(o, "until_ms", p.until_ms > now ? p.until_ms - now : -1);
-    put_need(o, &need, s->foot.host >= 0 || s->foot.device >= 0);
+    put_need(o, s, &need);
     json_close(o, '}');
 }
 

@@ -15,7 +15,7 @@
 #define PROBE_MS      1000              /* a server that is up is asked this often */
 #define PAUSE_MAX_MS  30000
 #define STABLE_MS     30000             /* up for this long: earlier failures are forgotten */
-#define FAILED_MS     60000             /* what was refused is tried again after this, or when its file changes */
+#define FAILED_MS     60000             /* what was refused is tried again after this, or when it was unloaded */
 #define TERM_MS       10000
 #define ENGINE_REFUSED 3                /* exit status: the model cannot be loaded */
 
@@ -576,6 +576,22 @@ static void step_up(struct fleet_server *s, int64_t now)
         model_step(m, now);
 }
 
+/* Unloaded while it fails: it is left alone until somebody asks for it. */
+static void step_failing(struct fleet_server *s)
+{
+    bool any = false;
+    for (struct fleet_model *m = s->models; m; m = m->next)
+        any |= atomic_exchange(&m->unload, false);
+    if (!any || !is_clear(s))
+        return;
+    pthread_mutex_lock(&s->fleet->lock);
+    for (struct fleet_model *m = s->models; m; m = m->next)
+        m->wanted = false;
+    pthread_mutex_unlock(&s->fleet->lock);
+    server_note(s, EVENT_STOPPED, "unloaded");
+    server_set_state(s, SERVER_OFF, "");
+}
+
 void server_step(struct fleet_server *s, int64_t now)
 {
     hash_reap(s);
@@ -586,8 +602,10 @@ void server_step(struct fleet_server *s, int64_t now)
     }
     switch (s->state) {
     case SERVER_OFF:                    /* started by the keeper, when there is room */
+        break;
     case SERVER_PAUSED:
     case SERVER_FAILED:
+        step_failing(s);
         break;
     case SERVER_LOADING:
         if (s->child_alive)

@@ -627,7 +627,7 @@ class Commands(unittest.TestCase):
         return report, {m["model"]: m for m in report["models"]}
 
     def test_what_is_loaded_is_shown_loaded_and_unloaded(self):
-        w = self.w = Fleet({"a": ("--load 1 --memory 50", "", ", memory: 200MB"), "b": ("--die", "", "")}, more="fleet: { memory: 1GB, window: 1s, stay: 1s }\n").start()
+        w = self.w = Fleet({"a": ("--load 1 --memory 50", "", ", memory: 200MB"), "b": ("--die", "", ""), "c": ("", "", ", memory: 300MB")}, more="fleet: { memory: 1GB, window: 1s, stay: 1s }\n").start()
         report, models = self.ps()
         self.assertEqual((models["a"]["state"], models["a"]["pid"], models["a"]["need"]["host"]), ("off", None, 200000000))
         self.assertTrue(report["host"]["total"] > report["host"]["free"] > 0 and report["host"]["cap"] == 1000000000)
@@ -654,6 +654,17 @@ class Commands(unittest.TestCase):
         text = w.hearth("ps").stdout
         self.assertRegex(text, r"b +failed")
         self.assertIn("its log: ", text)
+        out = w.hearth("unload", "b")       # one that fails is tried again and again, until it is unloaded
+        self.assertEqual((out.returncode, out.stdout), (0, "b is unloaded\n"), out.stderr)
+        starts = len(w.starts("b"))
+        time.sleep(3)
+        self.assertEqual((self.ps()[1]["b"]["state"], len(w.starts("b"))), ("off", starts))
+        with self.assertRaises(openai.APIStatusError):
+            w.ask("b")
+        self.assertGreater(len(w.starts("b")), starts, "a call asks for it")
+        plan = w.hearth("plan", "c")
+        self.assertRegex(plan.stdout, "known +written in the configuration")
+        self.assertRegex(w.hearth("ps").stdout, r"c +off +\(300 MB\)")
         self.assertEqual(w.hearth("plan", "nobody").returncode, 4)
 
     def test_a_load_is_seen_with_its_progress_and_its_queue(self):
