@@ -180,6 +180,8 @@ static void show_identity(struct lookup *w, const struct digest *fingerprint)
 /* Tokens per second from the first to the last; 0: not known. */
 static double show_rate(const struct ledger_row *r)
 {
+    if (r->stream != 1)
+        return 0;                       /* it came as one piece */
     if (r->first_us == ROW_NULL_I || r->overhead_us == ROW_NULL_I || r->output_tokens < 2)
         return 0;
     int64_t queue = r->queue_us == ROW_NULL_I ? 0 : r->queue_us, us = r->total_us - r->overhead_us - queue - r->first_us;

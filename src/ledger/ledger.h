@@ -146,7 +146,7 @@ struct ledger_answer {
     bool has_fingerprint;
     struct digest fingerprint;
     int64_t at_us;
-    double tokens_per_second;           /* 0: it does not tell */
+    double tokens_per_second;           /* of a stream; 0: it does not tell */
 };
 enum err ledger_read_answers(struct ledger_reader *r, int64_t limit, void (*each)(void *ctx, const struct ledger_answer *a), void *ctx);
 

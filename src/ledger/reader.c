@@ -272,7 +272,8 @@ done:
 enum err ledger_read_answers(struct ledger_reader *r, int64_t limit, void (*each)(void *ctx, const struct ledger_answer *a), void *ctx)
 {
     /* What happened before the attempt was sent is in total_us, but not in first_us. */
-    static const char sql[] = "SELECT model, fingerprint, at_us, output_tokens, total_us - overhead_us - coalesce(queue_us, 0) - first_us FROM row"
+    /* An answer that was not streamed came as one piece: the time between its first byte and its last says nothing of its tokens. */
+    static const char sql[] = "SELECT model, fingerprint, at_us, output_tokens, CASE WHEN stream = 1 THEN total_us - overhead_us - coalesce(queue_us, 0) - first_us END FROM row"
                               " WHERE kind = ?1 AND outcome = 'ok' AND model IS NOT NULL ORDER BY seq DESC LIMIT ?2";
     sqlite3_stmt *q = NULL;
     int rc = SQLITE_ERROR;

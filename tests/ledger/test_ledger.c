@@ -17,6 +17,7 @@ struct world {
     struct ledger_port port;
     int ok, bad;
     int64_t last_seq, tokens;           /* tokens: of the next answer, which takes half a second after its first */
+    bool whole;                         /* … and is not streamed */
 };
 
 static void no_wake(void *ctx) { (void)ctx; }
@@ -82,6 +83,7 @@ static enum err put(struct world *w, enum row_kind kind, const char *call, str r
     e->row.model = S("tiny");
     if (kind == ROW_END && w->tokens) {
         e->row.output_tokens = w->tokens;
+        e->row.stream = !w->whole;
         e->row.overhead_us = 1000;
         e->row.first_us = 99000;
         e->row.total_us = 600000;
@@ -164,6 +166,8 @@ static void answers_are_told_newest_first_with_their_speed(void **state)
     start(w);
     w->tokens = 11;
     assert_int_equal(put(w, ROW_END, "fast", STR_NONE, STR_NONE, false), ERR_OK);
+    w->whole = true;
+    assert_int_equal(put(w, ROW_END, "whole", STR_NONE, STR_NONE, false), ERR_OK);
     w->tokens = 0;
     for (int i = 0; i < 3; i++) {
         assert_int_equal(put(w, ROW_INTENT, "later", STR_NONE, STR_NONE, false), ERR_OK);
@@ -172,12 +176,12 @@ static void answers_are_told_newest_first_with_their_speed(void **state)
     ledger_close(w->l);
     assert_int_equal(ledger_reader_open(w->path, &r, w->why), ERR_OK);
     assert_int_equal(ledger_read_answers(r, 100, on_answer, &all), ERR_OK);
-    assert_int_equal(all.n, 4);
+    assert_int_equal(all.n, 5);
     assert_true(all.last > 19.99 && all.last < 20.01);       /* the oldest: 10 tokens after the first in half a second */
     all = (struct answers){ .n = 0 };
-    assert_int_equal(ledger_read_answers(r, 2, on_answer, &all), ERR_OK);
-    assert_int_equal(all.n, 2);
-    assert_true(all.last <= 0);
+    assert_int_equal(ledger_read_answers(r, 4, on_answer, &all), ERR_OK);
+    assert_int_equal(all.n, 4);
+    assert_true(all.last <= 0);                             /* it came as one piece, so its tokens have no speed */
     ledger_reader_close(r);
 }
 
