@@ -161,10 +161,21 @@ static void look(struct engine *e)
     atomic_store(&e->kept_bytes, l.bytes);
 }
 
+/* Before the thread sleeps: it has the time, and no call is half way. */
+static void take_census(struct engine *e)
+{
+    struct kv_census c = kv_census(e->kv);
+    pthread_mutex_lock(&e->lock);
+    e->census = c;
+    pthread_mutex_unlock(&e->lock);
+}
+
 static void engine_serve(struct engine *e)
 {
     while (!atomic_load(&e->closing)) {
         bool idle = atomic_load(&e->busy) == 0 && !e->waiting;
+        if (idle)
+            take_census(e);
         take_in(e, queue_take_all(&e->jobs, idle ? -1 : 0));
         drop_unwanted(e);
         step_admit(e);
@@ -335,10 +346,13 @@ enum err engine_take(struct engine *e, struct engine_job *j, struct buf *into, s
     return err;
 }
 
-struct engine_load engine_load_now(const struct engine *e)
+struct engine_load engine_load_now(struct engine *e)
 {
     int64_t started = atomic_load(&e->step_started_us);
-    return (struct engine_load){ .busy = atomic_load(&e->busy), .waiting = atomic_load(&e->waiting_count), .step_ms = started ? (engine_now_us() - started) / 1000 : 0,
+    pthread_mutex_lock(&e->lock);
+    struct kv_census census = e->census;
+    pthread_mutex_unlock(&e->lock);
+    return (struct engine_load){ .census = census, .busy = atomic_load(&e->busy), .waiting = atomic_load(&e->waiting_count), .step_ms = started ? (engine_now_us() - started) / 1000 : 0,
                                  .wait_ms = atomic_load(&e->wait_us) / 1000, .steps = atomic_load(&e->steps), .tokens = atomic_load(&e->tokens),
                                  .read = atomic_load(&e->read), .reused = atomic_load(&e->reused), .drafted = atomic_load(&e->drafted), .accepted = atomic_load(&e->accepted),
                                  .preempted = atomic_load(&e->preempted), .kept = atomic_load(&e->kept), .kept_bytes = atomic_load(&e->kept_bytes) };

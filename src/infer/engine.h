@@ -24,6 +24,7 @@
 #define HEARTH_INFER_ENGINE_H
 
 #include "core/queue.h"
+#include "infer/kv.h"
 #include "infer/model.h"
 #include "infer/sampler.h"
 #include "infer/stop.h"
@@ -95,8 +96,9 @@ struct engine_load {
     uint64_t steps, tokens;
     uint64_t read, reused, drafted, accepted, preempted;     /* tokens of prompts; of guesses; times */
     size_t kept, kept_bytes;            /* entries of kv.h, and the states in memory */
+    struct kv_census census;            /* of the last moment without work */
 };
-struct engine_load engine_load_now(const struct engine *e);
+struct engine_load engine_load_now(struct engine *e);
 /* Cancels everything and waits for the inference thread to end: the news that are there afterwards are all there will be. */
 void engine_close(struct engine *e);
 void engine_free(struct engine *e);                         /* after engine_close() */

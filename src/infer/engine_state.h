@@ -14,7 +14,6 @@
 #include "infer/draft.h"
 #include "infer/embedder.h"
 #include "infer/engine.h"
-#include "infer/kv.h"
 #include "infer/lane.h"
 #include "infer/sched.h"
 
@@ -60,6 +59,7 @@ struct engine {
     _Atomic int64_t wait_us;
     _Atomic uint64_t steps, tokens, read, reused, drafted, accepted, preempted;
     atomic_size_t kept, kept_bytes;
+    struct kv_census census;            /* under the lock: of the last moment without work */
 
     /* the thread's own */
     struct run runs[RUNS_MAX];

@@ -555,3 +555,25 @@ struct kv_look kv_look(const struct kv *kv)
         l.resident += ((struct entry *)kv->list[i])->seq >= 0;
     return l;
 }
+
+/* How long libllama thinks that it is, and the mirror of its pages. */
+static bool is_as_long(const struct kv *kv, int seq, size_t n)
+{
+    return llama_memory_seq_pos_max(memory(kv), seq) + 1 == (llama_pos)n && (!kv->pages || pages_length(kv->pages, seq) == n);
+}
+
+struct kv_census kv_census(const struct kv *kv)
+{
+    struct kv_census c = { .sequences = (size_t)kv->n, .room = kv->o.pool };
+    for (int i = 0; i < kv->n; i++) {
+        const struct sequence *s = &kv->seqs[i];
+        c.open += s->open;
+        c.resident += s->entry != NULL;
+        c.astray += !s->open && !is_as_long(kv, i, s->entry ? s->n : 0);
+    }
+    if (kv->pages) {
+        c.left = pages_left(kv->pages);
+        c.lost = pages_lost(kv->pages);
+    }
+    return c;
+}

@@ -66,4 +66,12 @@ void kv_close(struct kv *kv, int seq, bool keep);
 struct kv_look { size_t entries, resident, bytes; uint64_t taken, copied, restored, dropped; };
 struct kv_look kv_look(const struct kv *kv);
 
+/* Who has what, asked of libllama itself where it tells: a mistake in here shows before memory runs out. Looks at every sequence. */
+struct kv_census {
+    size_t sequences, open, resident;   /* in all, of running calls, of entries; the others are free */
+    size_t astray;                      /* free ones that are not empty, and entries that are not as long as they should be: none */
+    size_t room, left, lost;            /* tokens of a shared room (0: each has its own), those that nobody has, those that are nobody's and not free: none */
+};
+struct kv_census kv_census(const struct kv *kv);
+
 #endif

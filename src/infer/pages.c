@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 struct pages {
-    int32_t total, n_free, per_sequence;
+    int32_t total, n_free, per_sequence, sequences;
     int32_t *free;                      /* a stack */
     int32_t *refs;                      /* of each page */
     int32_t *table;                     /* per_sequence places for each sequence */
@@ -21,6 +21,7 @@ enum err pages_new(size_t tokens, int sequences, size_t longest, struct pages **
         return ERR_MEMORY;
     p->total = p->n_free = (int32_t)(tokens / PAGE_TOKENS);
     p->per_sequence = (int32_t)pages_of(longest);
+    p->sequences = sequences;
     p->free = calloc((size_t)p->total + 1, sizeof *p->free);
     p->refs = calloc((size_t)p->total + 1, sizeof *p->refs);
     p->table = calloc((size_t)sequences * (size_t)p->per_sequence + 1, sizeof *p->table);
@@ -95,4 +96,17 @@ size_t pages_own(const struct pages *p, int seq)
     for (size_t i = 0; i < pages_of(p->length[seq]); i++)
         own += p->refs[table[i]] == 1;
     return own * PAGE_TOKENS;
+}
+
+/* A page is taken as long as its count says so, and the counts are what the tables hold. */
+size_t pages_lost(const struct pages *p)
+{
+    int64_t counted = 0, held = 0, taken = p->total - p->n_free;
+    for (int32_t i = 0; i < p->total; i++) {
+        counted += p->refs[i];
+        taken -= p->refs[i] > 0;
+    }
+    for (int32_t i = 0; i < p->sequences; i++)
+        held += (int64_t)pages_of(p->length[i]);
+    return (size_t)(llabs(counted - held) + llabs(taken)) * PAGE_TOKENS;
 }

@@ -24,5 +24,7 @@ size_t pages_length(const struct pages *p, int seq);
 size_t pages_left(const struct pages *p);                       /* tokens that a new sequence could have */
 /* Pages that only this sequence holds: what its end would give back, in tokens. */
 size_t pages_own(const struct pages *p, int seq);
+/* Pages that are neither free nor held by a sequence, in tokens: 0, or there is a mistake in here. Looks at every page of every sequence. */
+size_t pages_lost(const struct pages *p);
 
 #endif

@@ -60,16 +60,24 @@ static void serve_models(struct serve *s, struct http_req *r)
     serve_answer(r, 200, openai_models_body(http_req_arena(r), list, n));
 }
 
+/* Of the KV cache: what is in use and what should not be. */
+static str census(struct arena *a, const struct kv_census *c)
+{
+    return arena_printf(a, "{\"sequences\":%zu,\"open\":%zu,\"kept\":%zu,\"astray\":%zu,\"room\":%zu,\"left\":%zu,\"lost\":%zu}", c->sequences, c->open, c->resident,
+                        c->astray, c->room, c->left, c->lost);
+}
+
 static void serve_health(struct serve *s, struct http_req *r)
 {
     struct arena *a = http_req_arena(r);
     struct engine_load l = engine_load_now(s->engine);
+    str idle = census(a, &l.census);
     if (s->known)
         serve_answer(r, 200, arena_printf(a, "{\"status\":\"%s\",\"step_ms\":%" PRId64 ",\"busy\":%d,\"waiting\":%d,\"slots\":%d,\"wait_ms\":%" PRId64 ",\"steps\":%" PRIu64
                                     ",\"tokens\":%" PRIu64 ",\"prompt_tokens_evaluated\":%" PRIu64 ",\"prompt_tokens_reused\":%" PRIu64 ",\"drafted\":%" PRIu64
-                                    ",\"accepted\":%" PRIu64 ",\"preempted\":%" PRIu64 ",\"kept\":%zu,\"kept_bytes\":%zu}",
+                                    ",\"accepted\":%" PRIu64 ",\"preempted\":%" PRIu64 ",\"kept\":%zu,\"kept_bytes\":%zu,\"idle\":%.*s}",
                                     s->draining ? "draining" : "ok", l.step_ms, l.busy, l.waiting, s->config->model.slots, l.wait_ms, l.steps, l.tokens,
-                                    l.read, l.reused, l.drafted, l.accepted, l.preempted, l.kept, l.kept_bytes));
+                                    l.read, l.reused, l.drafted, l.accepted, l.preempted, l.kept, l.kept_bytes, STR_ARG(idle)));
     else
         serve_answer(r, 503, arena_printf(a, "{\"status\":\"loading\",\"progress\":%.3f}", engine_progress(s->engine)));
 }

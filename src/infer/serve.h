@@ -4,7 +4,8 @@
  *   POST /v1/embeddings                           OpenAI's (embedder.h)
  *   POST /v1/count                                a chat's body -> {"input_tokens":…}
  *   GET  /v1/models                               the one model
- *   GET  /health       503 {"status":"loading","progress":0.4}, 200 {"status":"ok","step_ms":…,"busy":…,"waiting":…,"slots":…}
+ *   GET  /health       503 {"status":"loading","progress":0.4}, 200 {"status":"ok","step_ms":…,"busy":…,"waiting":…,"slots":…}; `idle`: the KV
+ *                      cache when there was last nothing to do (struct kv_census: `astray` and `lost` are 0, `left` is of a shared room)
  *   GET  /props        what this engine is (infer/identity.h)
  *   POST /tokenize     {"content":"…"} -> {"tokens":[…],"count":…}
  *   POST /detokenize   {"tokens":[…]} -> {"content":"…"}

@@ -2,9 +2,9 @@
 
     test_soak.py HEARTH [--calls N]
 """
-import argparse, asyncio, json, multiprocessing, pathlib
+import argparse, asyncio, json, multiprocessing
 
-from world import World, free_port
+from world import World, free_port, memory
 
 REPLY = json.dumps({"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "m", "choices": [{"index": 0, "finish_reason": "stop",
                     "message": {"role": "assistant", "content": "word " * 60}}], "usage": {"prompt_tokens": 400, "completion_tokens": 60, "total_tokens": 460}}).encode()
@@ -43,13 +43,6 @@ async def load(port, calls):
             assert await reader.readexactly(length) == REPLY
         writer.close()
     await asyncio.gather(*(client(calls // CONNECTIONS) for _ in range(CONNECTIONS)))
-
-
-def memory(pid):
-    """Resident KiB, and open descriptors."""
-    text = pathlib.Path(f"/proc/{pid}/status").read_text()
-    rss = next(int(line.split()[1]) for line in text.splitlines() if line.startswith("VmRSS:"))
-    return rss, len(list(pathlib.Path(f"/proc/{pid}/fd").iterdir()))
 
 
 def main():

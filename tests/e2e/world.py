@@ -21,6 +21,13 @@ def wait_for(what, seconds=60):
     raise AssertionError(f"waited {seconds} s in vain for {what}")
 
 
+def memory(pid):
+    """Resident KiB, and open descriptors."""
+    text = pathlib.Path(f"/proc/{pid}/status").read_text()
+    rss = next(int(line.split()[1]) for line in text.splitlines() if line.startswith("VmRSS:"))
+    return rss, len(list(pathlib.Path(f"/proc/{pid}/fd").iterdir()))
+
+
 class World:
     def __init__(self, extra="", guard="guard: { cloud: off }", slots=4):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="hearth-e2e-"))

@@ -37,6 +37,13 @@ static void bench_open(struct bench *b, size_t pool, size_t memory, struct spill
 
 static void bench_close(struct bench *b)
 {
+    struct kv_census c = kv_census(b->kv);      /* after every test: nobody has what is nobody's */
+    assert_int_equal(c.sequences, kv_sequences(&b->o));
+    assert_int_equal(c.astray, 0);
+    assert_int_equal(c.lost, 0);
+    assert_int_equal(c.room, b->o.pool);
+    assert_true(c.open + c.resident <= c.sequences && c.left <= c.room);
+    assert_int_equal(c.resident, kv_look(b->kv).resident);
     kv_free(b->kv);
     llama_free(b->ctx);
     llama_model_free(b->model);
@@ -441,10 +448,34 @@ static int start(void **state)
     return 0;
 }
 
+static void a_census_finds_what_is_astray(void **state)
+{
+    (void)state;
+    struct text text = text_of(100, 100, 1);
+    for EACH_LAYOUT (l) {
+        struct bench b;
+        size_t reused;
+        struct kv_prompt p = prompt_of(&text, 1);
+        bench_open(&b, layouts[l].pool, 1 << 20, NULL);
+        int seq = run(&b, &p, &reused, NULL);
+        assert_int_equal(kv_census(b.kv).open, 1);
+        kv_close(b.kv, seq, true);
+        struct kv_census c = kv_census(b.kv);
+        assert_int_equal(c.open, 0);
+        assert_int_equal(c.resident, 1);
+        assert_int_equal(c.left, b.o.pool ? b.o.pool - 112 : 0);        /* 100 tokens are seven pages */
+        llama_memory_seq_rm(llama_get_memory(b.ctx), seq, 50, -1);
+        assert_int_equal(kv_census(b.kv).astray, 1);
+        read_tokens(&b, seq, text.tokens, 50, 100, NULL);
+        bench_close(&b);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_a_call_left_is_continued),
+        cmocka_unit_test(a_census_finds_what_is_astray),
         cmocka_unit_test(a_shared_beginning_is_copied_and_both_go_on),
         cmocka_unit_test(a_running_call_lends_what_it_has_read),
         cmocka_unit_test(what_has_no_sequence_any_more_comes_back_from_memory),

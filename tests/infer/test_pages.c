@@ -77,6 +77,7 @@ static void nothing_is_lost_in_any_order(void **state)
             own += pages_own(p, i);
             all += (pages_length(p, i) + PAGE_TOKENS - 1) / PAGE_TOKENS * PAGE_TOKENS;
         }
+        assert_int_equal(pages_lost(p), 0);
         assert_true(own + pages_left(p) <= ROOM);
         assert_true(all + pages_left(p) >= ROOM);       /* every page that is not free belongs to somebody */
     }
