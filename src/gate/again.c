@@ -74,6 +74,16 @@ static int64_t retry_after_ms(const struct gate_req *r)
     return whole_number(r->retry_after, &n) ? (int64_t)n * 1000 : -1;
 }
 
+/* A stream that said 200 and then, in place of an answer, what would have been a status of 500 and more. */
+static bool is_of_server(const struct gate_req *r)
+{
+    static const str types[] = { S("server_error"), S("api_error"), S("overloaded_error") };        /* OpenAI's and Anthropic's, "Errors" */
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (r->reply.has_error && str_eq(r->reply.error_type, types[i]))
+            return true;
+    return false;
+}
+
 /* Might the same model answer in a moment? */
 static bool is_passing(const struct gate_req *r, enum err e)
 {
@@ -81,7 +91,7 @@ static bool is_passing(const struct gate_req *r, enum err e)
         return retry_after_ms(r) >= 0 && retry_after_ms(r) <= RETRY_AFTER_MAX_MS;
     if (r->status && r->status != 200)
         return (r->status == 408 || r->status >= 500) && retry_after_ms(r) <= RETRY_AFTER_MAX_MS;
-    return e == ERR_REFUSED || e == ERR_CUT || e == ERR_ENGINE || e == ERR_IO;
+    return e == ERR_REFUSED || e == ERR_CUT || e == ERR_ENGINE || e == ERR_IO || (e == ERR_UPSTREAM && is_of_server(r));
 }
 
 /* Might another model answer? Not when the request itself is what is wrong. */

@@ -44,6 +44,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("Content-Type", "text/event-stream")
             self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
+            if what.startswith("says "):    # an error of this type in place of an answer
+                data = b"data: " + json.dumps({"error": {"message": "scripted", "type": what[5:], "code": None}}).encode() + b"\n\n"
+                self.wfile.write(b"%x\r\n%s\r\n0\r\n\r\n" % (len(data), data))
+                return
             self.event({"role": "assistant", "content": ""})
             if what != "cut early":
                 self.event({"content": "hello"})
@@ -115,6 +119,18 @@ class Again(unittest.TestCase):
         self.assertEqual([(r["attempt"], r["outcome"]) for r in rows], [(1, "error"), (2, "cut"), (3, "ok")])
         self.assertEqual(rows[0]["http_status"], 503)
         self.assertEqual(self.counts(), {"a": 3})
+
+    def test_a_stream_that_only_says_that_the_server_failed_is_tried_again(self):
+        self.ups["a"].script[:] = ["says server_error", "says overloaded_error"]
+        said = list(self.client.chat.completions.create(model="alone", messages=ASK, max_tokens=8, stream=True))
+        self.assertEqual("".join(c.choices[0].delta.content or "" for c in said), "hello")
+        self.assertEqual(self.counts(), {"a": 3})
+        self.setUp()
+        self.ups["a"].script[:] = ["says invalid_request_error"]
+        with self.assertRaises(openai.APIStatusError) as e:
+            list(self.client.chat.completions.create(model="alone", messages=ASK, max_tokens=8, stream=True))
+        self.assertIn("scripted", str(e.exception))
+        self.assertEqual(self.counts(), {"a": 1})
 
     def test_tries_end(self):
         self.ups["a"].script[:] = [(503, {})] * 9
