@@ -167,6 +167,8 @@ enum err gate_pool(struct gate_view *v, const struct model *m, const struct flee
             return e;
         if (p->connect_ms)
             lim.connect_ms = p->connect_ms;
+        if (p->api == API_EMBEDDED && lim.gap_ms < lim.first_byte_ms)
+            lim.gap_ms = lim.first_byte_ms;     /* it begins a stream before it has a token; one that hangs is found by its keeper */
         e = http_pool_new(v->loop->io, &o, &lim, at);
         if (e != ERR_OK)
             return e;

@@ -224,7 +224,7 @@ static void send_piece(struct http_conn *c, struct http_req *r, str data, bool l
         iov[n++] = piece(trailers);
         iov[n++] = piece(S("\r\n"));
     }
-    if (n || (last && c->corked))
+    if (n || c->corked)
         conn_send(c, iov, n);
 }
 

@@ -67,7 +67,7 @@ void *http_req_data(const struct http_req *r);
 /* ---- its reply ---- */
 /* Everything at once. `fields` as "Name: value\r\n" lines; Content-Length, Date-free. ERR_CLIENT: the client is gone. */
 enum err http_reply(struct http_req *r, int status, str content_type, str fields, str body);
-/* In pieces: with chunked coding (HTTP/1.0: until close). The head leaves with the first piece. Ends with http_reply_end(). */
+/* In pieces: with chunked coding (HTTP/1.0: until close). The head leaves with the first piece, which may be empty. Ends with http_reply_end(). */
 enum err http_reply_start(struct http_req *r, int status, str content_type, str fields);
 /* Copies nothing when the socket takes it all; else keeps the rest. ERR_AGAIN: taken, but stop until on_drain. ERR_CLIENT: gone. */
 enum err http_reply_write(struct http_req *r, str data);

@@ -105,7 +105,7 @@ static void on_news(struct serve *s, struct serve_job *j)
     if (m->req && j->job.err == ERR_OK)
         answer_embedding(s, m);
     else if (m->req)
-        serve_answer_error(m->req, j->job.err, STR_NONE, STR_NONE);
+        serve_answer_error(m->req, j->job.err == ERR_CLIENT ? ERR_ENGINE : j->job.err, STR_NONE, STR_NONE);     /* the client is still here: it is the engine that ends */
     http_req_release(m->held);          /* and with it the job */
 }
 

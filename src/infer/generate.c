@@ -10,6 +10,10 @@
 #include "infer/probs.h"
 #include "infer/prompt.h"
 
+/* A stream's head leaves with its first token, or after this time without one: until then a failure has a status of its own, and after it
+ * whoever hands the stream on can send signs of life, however long the prompt or the queue is. */
+#define HEAD_AFTER_US 2000000
+
 struct choice {
     struct serve_job sj;                /* first: news come as this */
     struct generation *call;
@@ -31,14 +35,26 @@ struct generation {
     struct cached_grammar *grammar;     /* NULL: the answer may be anything */
     struct tool_plan tools;
     int32_t top;                        /* probabilities of so many alternatives; -1: none */
-    bool stream, started, failed;
+    bool stream, headed, started, failed;
+    struct generation *next_silent;
+    int64_t asked_us;
 };
 
 /* ---- ending ---- */
 
-static void generation_free(struct generation *g)
+static void silent_remove(struct serve *s, struct generation *g)
+{
+    for (struct generation **at = &s->silent; *at; at = &(*at)->next_silent)
+        if (*at == g) {
+            *at = g->next_silent;
+            return;
+        }
+}
+
+static void generation_free(struct serve *s, struct generation *g)
 {
     struct http_req *held = g->held;
+    silent_remove(s, g);
     for (size_t i = 0; i < g->n; i++) {
         buf_free(&g->choices[i].text);
         buf_free(&g->choices[i].probs);
@@ -110,12 +126,50 @@ static struct openai_usage usage_of(const struct generation *g)
     return u;
 }
 
-static enum err stream_start(struct generation *g)
+static enum err stream_head(struct serve *s, struct generation *g)
+{
+    if (g->headed)
+        return ERR_OK;
+    g->headed = true;
+    silent_remove(s, g);
+    return http_reply_start(g->req, 200, S("text/event-stream"), S("Cache-Control: no-cache\r\n"));
+}
+
+/* The streams in the list are few, and those that left it are no longer looked at. */
+void serve_on_heads(struct io_timer *t)
+{
+    struct serve *s = (struct serve *)((char *)t - offsetof(struct serve, heads));
+    int64_t now = clock_mono_us(&clock_system), first = INT64_MAX;
+    for (struct generation *g = s->silent, *next; g; g = next) {
+        int64_t left = g->asked_us + HEAD_AFTER_US - now;
+        next = g->next_silent;
+        if (left > 0)
+            first = left < first ? left : first;
+        else if (!g->req)
+            silent_remove(s, g);
+        else if (stream_head(s, g) != ERR_OK || http_reply_write(g->req, STR_NONE) == ERR_CLIENT)
+            forget_client(s, g);
+    }
+    if (s->silent)
+        io_timer_start(t, first / 1000 + 1);
+}
+
+static void silent_add(struct serve *s, struct generation *g)
+{
+    bool first = !s->silent;
+    g->asked_us = clock_mono_us(&clock_system);
+    g->next_silent = s->silent;
+    s->silent = g;
+    if (first)
+        io_timer_start(&s->heads, HEAD_AFTER_US / 1000);
+}
+
+static enum err stream_start(struct serve *s, struct generation *g)
 {
     if (g->started)
         return ERR_OK;
     g->started = true;
-    enum err e = http_reply_start(g->req, 200, S("text/event-stream"), S("Cache-Control: no-cache\r\n"));
+    enum err e = stream_head(s, g);
     for (size_t i = 0; i < g->n && e == ERR_OK && g->writer.is_chat; i++)
         e = openai_write_first(&g->out, &g->writer, (int64_t)i);
     return e;
@@ -125,7 +179,7 @@ static enum err stream_choice(struct serve *s, struct choice *c)
 {
     struct generation *g = c->call;
     struct buf probs = { .max = REPLY_MAX };
-    enum err e = stream_start(g);
+    enum err e = stream_start(s, g);
     if (e == ERR_OK && c->text.n) {
         c->text_bytes += c->text.n;
         e = take_probs(s, c, &probs);
@@ -154,7 +208,9 @@ static void fail(struct serve *s, struct generation *g, enum err why)
 {
     struct http_req *r = g->req;
     g->failed = true;
-    if (g->stream && g->started) {
+    if (why == ERR_CLIENT)              /* the client is still here: it is the engine that ends */
+        why = ERR_ENGINE;
+    if (g->stream && g->headed) {
         (void)http_reply_write(r, openai_error_event(http_req_arena(r), why, STR_NONE));
         forget_client(s, g);
         http_reply_end(r);
@@ -229,7 +285,7 @@ static void on_news(struct serve *s, struct serve_job *j)
     else if (g->left == 0)
         whole(s, g);
     if (g->left == 0)
-        generation_free(g);
+        generation_free(s, g);
 }
 
 static void on_gone(struct serve *s, struct serve_job *j) { forget_client(s, ((struct choice *)j)->call); }
@@ -425,6 +481,8 @@ void serve_generate(struct serve *s, struct http_req *r, enum op op)
             http_req_set_data(r, &g->choices[0].sj);
         else
             g->req = NULL;
+        if (e == ERR_OK && g->stream)
+            silent_add(s, g);
     } else if (g) {
         grammar_cache_put(g->grammar);
     }

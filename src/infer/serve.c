@@ -229,6 +229,7 @@ static void serve_handle_closed(struct serve *s)
 }
 static void serve_wake_closed(struct io_wake *w) { serve_handle_closed((struct serve *)((char *)w - offsetof(struct serve, wake))); }
 static void serve_timer_closed(struct io_timer *t) { serve_handle_closed((struct serve *)((char *)t - offsetof(struct serve, drain))); }
+static void serve_heads_closed(struct io_timer *t) { serve_handle_closed((struct serve *)((char *)t - offsetof(struct serve, heads))); }
 static void serve_term_closed(struct io_signal *g) { serve_handle_closed((struct serve *)((char *)g - offsetof(struct serve, term))); }
 static void serve_interrupt_closed(struct io_signal *g) { serve_handle_closed((struct serve *)((char *)g - offsetof(struct serve, interrupt))); }
 
@@ -236,9 +237,10 @@ static void serve_interrupt_closed(struct io_signal *g) { serve_handle_closed((s
 static void serve_server_closed(void *ctx)
 {
     struct serve *s = ctx;
-    s->handles += 4;
+    s->handles += 5;
     io_wake_close(&s->wake, serve_wake_closed);
     io_timer_close(&s->drain, serve_timer_closed);
+    io_timer_close(&s->heads, serve_heads_closed);
     io_signal_close(&s->term, serve_term_closed);
     io_signal_close(&s->interrupt, serve_interrupt_closed);
 }
@@ -276,6 +278,7 @@ static enum err serve_open(struct serve *s)
     if (e != ERR_OK)
         return e;
     io_timer_init(s->loop, &s->drain, serve_on_drain_timer);
+    io_timer_init(s->loop, &s->heads, serve_on_heads);
     e = http_server_new(s->loop, s->config->listen_fd, true, &lim, &h, &s->server);
     return e == ERR_OK ? engine_new(&s->config->model, &s->wake, &s->engine) : e;
 }

@@ -23,7 +23,8 @@ struct serve {
     struct engine *engine;
     struct io_wake wake;
     struct io_signal term, interrupt;
-    struct io_timer drain;
+    struct io_timer drain, heads;
+    struct generation *silent;          /* streams whose head has not left yet */
     struct rng rng;
     struct buf facts, props;
     struct grammar_cache grammars;
@@ -52,6 +53,7 @@ enum err serve_may_submit(struct serve *s, size_t jobs);         /* ERR_LOADING,
 
 /* generate.c */
 void serve_generate(struct serve *s, struct http_req *r, enum op op);
+void serve_on_heads(struct io_timer *t);                         /* streams that have been silent for too long */
 
 /* embed.c */
 void serve_embed(struct serve *s, struct http_req *r);

@@ -1,5 +1,5 @@
 """The engine's scheduler through the gateway: what is reused and by whom, what is drafted, what is deterministic, what a full queue says."""
-import concurrent.futures, http.client, json, sys, unittest
+import concurrent.futures, http.client, json, os, signal, socket, sys, time, unittest
 
 import anthropic, ollama, openai
 from world import World, wait_for
@@ -106,6 +106,75 @@ class Sched(unittest.TestCase):
             self.assertTrue(r.choices[0].message.content)
             next(batch)                         # it goes on
             batch.close() if hasattr(batch, "close") else None
+        finally:
+            w.close()
+
+    def test_a_stream_that_waits_gets_signs_of_life(self):
+        w = World(slots=1)
+        w.config.write_text(w.config.read_text() + "streams: { quiet: 100ms }\nupstream: { gap: 1s }\n")
+        w.start()
+        path = {"anthropic": "/v1/messages", "openai": "/v1/chat/completions"}
+
+        def post(api, text="Name a bird.", **more):
+            s = socket.create_connection(("127.0.0.1", w.port), timeout=120)
+            self.addCleanup(s.close)
+            body = json.dumps({"model": "tiny", "max_tokens": 4, "stream": True, "messages": [{"role": "user", "content": text}], **more})
+            s.sendall(f"POST {path[api]} HTTP/1.1\r\nHost: localhost:{w.port}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+            return s
+
+        def until(s, *ends, got=b""):
+            while not any(e in got for e in ends):
+                more = s.recv(65536)
+                self.assertTrue(more, got)
+                got += more
+            return got
+
+        def busy():                             # the only slot, for a long time
+            s = post("openai", "Write a long story.", max_tokens=1900, temperature=1.5, logit_bias={"0": -100, "2": -100})
+            until(s, b"content")
+            return s
+        try:
+            first = busy()
+            waits = post("anthropic")
+            got = until(waits, b"event: ping")
+            self.assertIn(b"HTTP/1.1 200", got)
+            self.assertNotIn(b"message_start", got)
+            time.sleep(2)                       # longer than the gap between two pieces: of an engine of ours that waits, that is no failure
+            first.close()
+            self.assertIn(b"event: content_block_delta", until(waits, b"event: message_stop"))
+            first = busy()
+            waits, silent = post("anthropic"), post("openai")
+            until(waits, b"event: ping")
+            refused = post("anthropic", "much too long " * 3000)         # not accepted: a status, at once
+            self.assertRegex(until(refused, b"too long: "), b"HTTP/1.1 400[^$]*prompt is too long")
+            os.kill(w.engines()[0], signal.SIGKILL)
+            self.assertIn(b"api_error", until(waits, b"event: error", b"message_stop"))       # it was told 200
+            got = until(silent, b"[DONE]")      # it was told nothing: another try, by the engine that was started again
+            self.assertIn(b"HTTP/1.1 200", got)
+            self.assertNotIn(b"error", got)
+            long = [post("anthropic", f"{i} " + "the sea and the wind " * 300) for i in range(2)]
+            said = [until(s, b"event: message_stop", b"event: error") for s in long]
+            self.assertFalse([s for s in said if b"event: error" in s])
+            self.assertTrue([s for s in said if b"event: ping" in s.split(b"event: message_start")[0]])
+            w.verify()
+        finally:
+            w.close()
+
+    def test_an_engine_that_is_stopped_says_so_in_place_of_an_answer(self):
+        w = World(slots=1).start()
+        try:
+            sdk = openai.OpenAI(base_url=f"http://127.0.0.1:{w.port}/v1", api_key="none", max_retries=0, timeout=120)
+            ask = {"model": "tiny", "messages": [{"role": "user", "content": "Write a long story."}], "temperature": 1.5, "logit_bias": {"0": -100, "2": -100}}
+            running = iter(sdk.chat.completions.create(**ask, max_tokens=1900, stream=True))
+            next(running), next(running)
+            with concurrent.futures.ThreadPoolExecutor(1) as pool:
+                waits = pool.submit(sdk.chat.completions.create, **{**ask, "max_tokens": 4})
+                wait_for(lambda: w.engines())
+                time.sleep(0.5)
+                os.kill(w.engines()[0], signal.SIGTERM)         # it gives the calls that run five seconds, which are not enough
+                with self.assertRaises(openai.APIError):
+                    list(running)
+                self.assertTrue(waits.result().choices[0].message.content)      # asked again of the next one
         finally:
             w.close()
 
