@@ -43,6 +43,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
     for (int op = OP_CHAT; op <= OP_COMPLETION; op++)
         if (openai_decode(&a, (enum op)op, in, &c, &why) == ERR_OK)
             check_upstream(&a, &c);
+    if (openai_decode(&a, OP_TOKENIZE, in, &c, &why) == ERR_OK)
+        check_upstream(&a, &c);
     reply_init(&r);
     (void)openai_read_event(&a, &scratch, in, &r);
     reply_init(&r);
@@ -50,6 +52,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
     struct reply counted;
     reply_init(&counted);
     assert((openai_read_count(&scratch, in, &counted) == ERR_OK) == (counted.prompt_tokens >= 0));
+    for (int op = OP_TOKENIZE; op <= OP_DETOKENIZE; op++) {
+        reply_init(&r);
+        assert(openai_read_tokens(&scratch, (enum op)op, in, &r) != ERR_OK || r.prompt_tokens == TOKENS_UNKNOWN);
+    }
     reply_init(&r);
     openai_read_error(&a, &scratch, 500, in, &r);
     json v;

@@ -168,9 +168,9 @@ bool gate_again(struct gate_req *r, enum err e)
     if (r->gone || r->reply_started || r->holding || r->loop->stopping || r->err != ERR_OK || !gate_may_try_again(r) || !is_of_upstream(r, e))
         return false;
     r->tried[r->n_tried] = r->decision.model;
-    /* Vectors of two models have nothing to do with each other: another one is no help there. */
+    /* Vectors and tokens of two models have nothing to do with each other: another one is no help there. */
     bool replica = gate_replica_left(r, r->n_tried + 1);        /* the same model elsewhere: at once, and before its fallback */
-    const struct model *next = replica || r->op == OP_EMBEDDING ? NULL : route_fallback(&r->view->cfg->policy, &r->decision, r->decision.model, r->tried, r->n_tried + 1);
+    const struct model *next = replica || r->op == OP_EMBEDDING || op_is_tokens(r->op) ? NULL : route_fallback(&r->view->cfg->policy, &r->decision, r->decision.model, r->tried, r->n_tried + 1);
     if (!next && !replica && !is_passing(r, e))
         return false;
     r->n_tried++;

@@ -72,7 +72,7 @@ void gate_settle(struct gate_req *r, int64_t cost_micros)
     if (!r->hold.account)
         return;
     int64_t tokens = r->reply.prompt_tokens >= 0 && r->reply.completion_tokens >= 0 ? r->reply.prompt_tokens + r->reply.completion_tokens : -1;
-    if ((tokens < 0 && r->err != ERR_OK && !r->reply_started) || r->op == OP_LOAD || r->op == OP_UNLOAD)
-        tokens = cost_micros = 0;       /* nothing came of it */
+    if ((tokens < 0 && r->err != ERR_OK && !r->reply_started) || r->op == OP_LOAD || r->op == OP_UNLOAD || op_is_tokens(r->op))
+        tokens = cost_micros = 0;       /* nothing came of it, or nothing that the model computed */
     key_settle(r->loop->gate->opt.accounts, &r->hold, tokens, cost_micros);
 }

@@ -24,6 +24,8 @@ static const struct endpoint {
     { S("POST"), S("/v1/chat/completions"), false, DIALECT_OPENAI, OP_CHAT, FOR_KEYS, NULL },
     { S("POST"), S("/v1/completions"), false, DIALECT_OPENAI, OP_COMPLETION, FOR_KEYS, NULL },
     { S("POST"), S("/v1/embeddings"), false, DIALECT_OPENAI, OP_EMBEDDING, FOR_KEYS, NULL },
+    { S("POST"), S("/tokenize"), false, DIALECT_OPENAI, OP_TOKENIZE, FOR_KEYS, NULL },
+    { S("POST"), S("/detokenize"), false, DIALECT_OPENAI, OP_DETOKENIZE, FOR_KEYS, NULL },
     { S("POST"), S("/v1/responses"), false, DIALECT_RESPONSES, OP_CHAT, FOR_KEYS, NULL },
     { S("POST"), S("/v1/messages"), false, DIALECT_ANTHROPIC, OP_CHAT, FOR_KEYS, NULL },
     { S("POST"), S("/v1/messages/count_tokens"), false, DIALECT_ANTHROPIC, OP_COUNT, FOR_KEYS, NULL },
@@ -429,7 +431,7 @@ void gate_on_request(void *ctx, struct http_req *http)
     if (other)
         endpoint_error(l, http, ERR_METHOD, STR_NONE, str_eq(other->method, S("POST")) ? S("Allow: POST\r\n") : S("Allow: GET, HEAD\r\n"));
     else
-        endpoint_error(l, http, ERR_NOTFOUND, S("there is nothing at this path; hearth serves /v1/chat/completions, /v1/completions, /v1/responses, /v1/embeddings, /v1/messages, /v1/models, /api/chat and /api/generate"), STR_NONE);
+        endpoint_error(l, http, ERR_NOTFOUND, S("there is nothing at this path; hearth serves /v1/chat/completions, /v1/completions, /v1/responses, /v1/embeddings, /v1/messages, /v1/models, /tokenize, /detokenize, /api/chat and /api/generate"), STR_NONE);
 }
 
 /* ---- before a body is read ---- */

@@ -58,6 +58,8 @@ enum err speak_request(struct gate_req *r)
     r->up = upstream_side(r);
     if (!speak_asks(r))
         return speak_nothing(r);
+    if (op_is_tokens(r->op) && !upstream_has_tokens(r))
+        return gate_fail(r, ERR_UNSUPPORTED, arena_printf(r->a, "model %.*s cannot be asked for tokens: of upstreams, vLLM and llama-server can", STR_ARG(r->decision.model->name)));
     if (r->dialect == DIALECT_OPENAI && r->up->dialect == DIALECT_OPENAI)
         return r->up->forward(r->a, &r->call, id, r->slices, &r->n_slices);
     struct speech *s = r->speech = arena_new(r->a, struct speech, 1);

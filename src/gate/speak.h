@@ -69,6 +69,7 @@ struct upstream_side {
 };
 /* By the provider's API; one that speaks several is spoken to in the client's own where it can be. */
 const struct upstream_side *upstream_side(const struct gate_req *r);
+bool upstream_has_tokens(const struct gate_req *r);     /* can it be asked for a text's tokens? */
 bool upstream_counts(const struct gate_req *r);         /* can it be asked how many tokens a prompt is? */
 bool upstream_is_beside(const struct gate_req *r);      /* its target is no part of the API that its URL ends with */
 

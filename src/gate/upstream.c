@@ -9,13 +9,13 @@ static bool has_path(const struct gate_req *r) { return str_ends(r->decision.mod
 /* ---- OpenAI, and what is compatible ---- */
 
 /* What a server does beside OpenAI's API: whose fields it takes, and where it counts the tokens of a chat request (beside /v1: that path is its own). */
-static const struct own { enum openai_flavour flavour; str count; bool beside; } owns[] = {     /* by enum provider_api */
-    [API_EMBEDDED] = { OPENAI_ENGINE, S("/count"), false },
-    [API_OPENAI] = { OPENAI_PLAIN, S(""), false },
-    [API_VLLM] = { OPENAI_VLLM, S("/tokenize"), true },
-    [API_LLAMACPP] = { OPENAI_LLAMACPP, S("/chat/completions/input_tokens"), false },
-    [API_OLLAMA] = { OPENAI_OLLAMA, S(""), false },
-    [API_ANTHROPIC] = { OPENAI_PLAIN, S(""), false },
+static const struct own { str count; enum openai_flavour flavour; bool beside, tokens; } owns[] = {     /* by enum provider_api; tokens: /tokenize and /detokenize, beside /v1 */
+    [API_EMBEDDED] = { S("/count"), OPENAI_ENGINE, false, true },
+    [API_OPENAI] = { S(""), OPENAI_PLAIN, false, false },
+    [API_VLLM] = { S("/tokenize"), OPENAI_VLLM, true, true },
+    [API_LLAMACPP] = { S("/chat/completions/input_tokens"), OPENAI_LLAMACPP, false, true },
+    [API_OLLAMA] = { S(""), OPENAI_OLLAMA, false, false },
+    [API_ANTHROPIC] = { S(""), OPENAI_PLAIN, false, false },
 };
 static const struct own *own(const struct gate_req *r) { return &owns[r->decision.model->provider->api]; }
 
@@ -30,6 +30,8 @@ static enum err openai_up_from_chat(struct gate_req *r, str id)
 
 static str openai_up_target(const struct gate_req *r)
 {
+    if (op_is_tokens(r->op))
+        return r->op == OP_TOKENIZE ? S("/tokenize") : S("/detokenize");
     return r->op == OP_COMPLETION ? S("/completions") : r->op == OP_EMBEDDING ? S("/embeddings") : r->op == OP_COUNT ? own(r)->count : S("/chat/completions");
 }
 
@@ -63,6 +65,8 @@ static enum err openai_up_reply(struct gate_req *r, str body, const struct delta
 {
     if (r->op == OP_COUNT)
         return openai_read_count(&r->loop->scratch, body, &r->reply);
+    if (op_is_tokens(r->op))
+        return openai_read_tokens(&r->loop->scratch, r->op, body, &r->reply);
     return sink ? openai_read_reply_deltas(r->a, &r->loop->scratch, body, &r->reply, sink) : openai_read_reply(r->a, &r->loop->scratch, body, &r->reply);
 }
 
@@ -156,7 +160,14 @@ static const struct upstream_side ollama_side = { DIALECT_OLLAMA, true, ollama_u
                                                   ollama_up_event, ollama_up_reply, ollama_up_error };
 
 bool upstream_counts(const struct gate_req *r) { return r->decision.model->provider->api == API_ANTHROPIC || own(r)->count.n; }
-bool upstream_is_beside(const struct gate_req *r) { return r->op == OP_COUNT && own(r)->beside && has_path(r); }
+bool upstream_has_tokens(const struct gate_req *r) { return own(r)->tokens; }
+
+bool upstream_is_beside(const struct gate_req *r)
+{
+    if (op_is_tokens(r->op))
+        return r->decision.model->provider->api == API_EMBEDDED || has_path(r);
+    return r->op == OP_COUNT && own(r)->beside && has_path(r);
+}
 
 const struct upstream_side *upstream_side(const struct gate_req *r)
 {

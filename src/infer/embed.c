@@ -231,6 +231,13 @@ void serve_embed(struct serve *s, struct http_req *r)
 
 /* ---- tokens ---- */
 
+/* llama-server's word for it, or vLLM's. */
+static json text_of(json v)
+{
+    json content = json_member(v, S("content"));
+    return json_type(content) == JSON_NONE ? json_member(v, S("prompt")) : content;
+}
+
 void serve_tokenize(struct serve *s, struct http_req *r)
 {
     struct arena *a = http_req_arena(r);
@@ -246,8 +253,8 @@ void serve_tokenize(struct serve *s, struct http_req *r)
     }
     const struct model *m = engine_model(s->engine);
     struct prompt_limits lim = { .context = MODEL_MAX_CONTEXT, .longest_token = m->limits.longest_token };
-    if (json_parse(a, http_req_body(r), &JSON_DEFAULT_LIMITS, &v, NULL) != ERR_OK || json_text(a, json_member(v, S("content")), &text) != ERR_OK) {
-        serve_answer_error(r, ERR_SYNTAX, S("a JSON object with a string 'content' is expected"), S("content"));
+    if (json_parse(a, http_req_body(r), &JSON_DEFAULT_LIMITS, &v, NULL) != ERR_OK || json_text(a, text_of(v), &text) != ERR_OK) {
+        serve_answer_error(r, ERR_SYNTAX, S("a JSON object with a string 'content' (or 'prompt') is expected"), S("content"));
         return;
     }
     enum err e = template_text(a, m->vocab, &lim, false, text, &t, &why);
@@ -304,6 +311,8 @@ void serve_detokenize(struct serve *s, struct http_req *r)
     json_open(&o, '{');
     json_put_key(&o, S("content"));
     json_put_str(&o, buf_str(&text));           /* bytes that are no characters become U+FFFD */
+    json_put_key(&o, S("prompt"));
+    json_put_str(&o, buf_str(&text));
     json_close(&o, '}');
     e = e == ERR_OK ? o.err : e;
     if (e == ERR_OK)

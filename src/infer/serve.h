@@ -7,8 +7,8 @@
  *   GET  /health       503 {"status":"loading","progress":0.4}, 200 {"status":"ok","step_ms":…,"busy":…,"waiting":…,"slots":…}; `idle`: the KV
  *                      cache when there was last nothing to do (struct kv_census: `astray` and `lost` are 0, `left` is of a shared room)
  *   GET  /props        what this engine is (infer/identity.h)
- *   POST /tokenize     {"content":"…"} -> {"tokens":[…],"count":…}
- *   POST /detokenize   {"tokens":[…]} -> {"content":"…"}
+ *   POST /tokenize     {"content":"…"} or {"prompt":"…"} -> {"tokens":[…],"count":…}, without the tokens that a prompt begins with
+ *   POST /detokenize   {"tokens":[…]} -> {"content":"…","prompt":"…"}; the words are llama-server's and vLLM's
  *
  * `model` in a request chooses a LoRA adapter, where it is the name of one. Fields of the head, which hearth sends: x-hearth-caller (whose call it is:
  * callers get equal shares, and reuse what was read for them only), x-hearth-share (a name under which the system's messages may be

@@ -2,7 +2,7 @@
 #include "wire/names.h"
 
 static const str dialects[] = { S("openai"), S("anthropic"), S("ollama"), S("openai-responses") };
-static const str ops[] = { S(""), S("chat"), S("text_completion"), S("embeddings"), S("models"), S("count_tokens"), S("load_model"), S("unload_model") };
+static const str ops[] = { S(""), S("chat"), S("text_completion"), S("embeddings"), S("models"), S("count_tokens"), S("load_model"), S("unload_model"), S("tokenize"), S("detokenize") };
 static const str zones[] = { S("machine"), S("private"), S("cloud") };
 static const str risks[] = { S("low"), S("medium"), S("high") };
 static const str classes[] = { S("public"), S("internal"), S("private") };

@@ -5,8 +5,9 @@
 #include "core/str.h"
 
 enum dialect { DIALECT_OPENAI, DIALECT_ANTHROPIC, DIALECT_OLLAMA, DIALECT_RESPONSES };      /* responses: OpenAI's newer API */
-/* count: tokens of a prompt; load and unload: a model, which Ollama's API knows */
-enum op { OP_NONE, OP_CHAT, OP_COMPLETION, OP_EMBEDDING, OP_MODELS, OP_COUNT, OP_LOAD, OP_UNLOAD };
+/* count: tokens of a prompt; tokenize and detokenize: a text and its tokens; load and unload: a model, which Ollama's API knows */
+enum op { OP_NONE, OP_CHAT, OP_COMPLETION, OP_EMBEDDING, OP_MODELS, OP_COUNT, OP_LOAD, OP_UNLOAD, OP_TOKENIZE, OP_DETOKENIZE };
+static inline bool op_is_tokens(enum op o) { return o == OP_TOKENIZE || o == OP_DETOKENIZE; }
 
 /* Where bytes go. The order is by trust: a ceiling compares with <=. */
 enum zone { ZONE_MACHINE, ZONE_PRIVATE, ZONE_CLOUD };

@@ -10,7 +10,7 @@
 
 #include "wire/call.h"
 
-/* OP_CHAT or OP_COMPLETION. The call and its texts live in `a` and in `body`. */
+/* OP_CHAT or OP_COMPLETION; OP_TOKENIZE and OP_DETOKENIZE, of which only `model` is read: the servers that have them differ in the rest. The call and its texts live in `a` and in `body`. */
 enum err openai_decode(struct arena *a, enum op op, str body, struct call *out, struct wire_error *why);
 
 /* The body to send upstream, as slices of the original with these changes: `model` becomes model_id, fields whose name
@@ -23,6 +23,8 @@ enum err openai_upstream_body(struct arena *a, const struct call *c, str model_i
 enum err openai_read_reply(struct arena *a, struct arena *scratch, str body, struct reply *r);
 /* What a server says of the tokens of a chat request that it was given to count: vLLM's {"count":n} of /tokenize, llama-server's {"input_tokens":n}: r->prompt_tokens. */
 enum err openai_read_count(struct arena *scratch, str body, struct reply *r);
+/* What they say of a text and its tokens: {"tokens":[…]}, or {"content":…} and vLLM's {"prompt":…}. Only whether it is that: ERR_UPSTREAM. */
+enum err openai_read_tokens(struct arena *scratch, enum op op, str body, struct reply *r);
 /* An error body of any shape (OpenAI's, {"error":"text"}, {"detail":…}, {"message":…}, HTML): fills error_*; never fails. */
 void openai_read_error(struct arena *a, struct arena *scratch, int status, str body, struct reply *r);
 

@@ -187,6 +187,8 @@ static enum err decode(struct arena *a, enum op op, str body, struct call *out, 
     json model = json_member(c->root, S("model"));
     if (json_type(model) != JSON_NONE && json_type(model) != JSON_NULL && (e = json_text(a, model, &c->model)))
         return e == ERR_SYNTAX ? codec_bad(a, why, e, "model", "must be a string") : e;
+    if (op_is_tokens(op))
+        return ERR_OK;
     if ((e = read_stream(a, c, why)) || (e = read_params(a, c, why)) || (e = read_values(a, c, why)))
         return e;
     return op == OP_CHAT ? read_messages(a, c, why) : read_prompt(a, c, why);

@@ -165,6 +165,17 @@ enum err openai_read_count(struct arena *scratch, str body, struct reply *r)
     return codec_end(scratch, NULL, r->prompt_tokens == TOKENS_UNKNOWN ? ERR_UPSTREAM : ERR_OK);
 }
 
+enum err openai_read_tokens(struct arena *scratch, enum op op, str body, struct reply *r)
+{
+    json v;
+    arena_reset(scratch);
+    bool parsed = json_parse(scratch, body, &JSON_DEFAULT_LIMITS, &v, NULL) == ERR_OK;
+    bool good = parsed && (op == OP_TOKENIZE ? json_type(json_member(v, S("tokens"))) == JSON_ARRAY
+                                             : json_type(json_member(v, S("content"))) == JSON_STRING || json_type(json_member(v, S("prompt"))) == JSON_STRING);
+    r->finished = r->done = true;
+    return codec_end(scratch, NULL, good ? ERR_OK : ERR_UPSTREAM);
+}
+
 void openai_read_error(struct arena *a, struct arena *scratch, int status, str body, struct reply *r)
 {
     json v = JSON_ABSENT;

@@ -1,6 +1,6 @@
 """How long a prompt is, for Anthropic's clients: asked of servers that can count (vLLM, llama-server), guessed and announced for the others.
 The upstreams answer as the real ones did (test_peers.py talks to those)."""
-import http.server, json, threading, unittest
+import http.client, http.server, json, threading, unittest
 
 import anthropic, ollama, openai
 
@@ -31,6 +31,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.server.seen.append((self.path, body))
         if body.get("model") == "nobody":
             return self.reply(404, {"error": {"message": "The model `nobody` does not exist.", "type": "NotFoundError", "param": "model", "code": 404}})
+        if self.path == "/llama/tokenize" or (self.path == "/vllm/tokenize" and "prompt" in body):
+            return self.reply(200, {"tokens": [5, 6]})
+        if self.path in ("/llama/detokenize", "/vllm/detokenize"):
+            return self.reply(200, {"content" if "llama" in self.path else "prompt": "5 6"})
         if self.path == "/vllm/tokenize":
             return self.reply(200, {"count": N, "max_model_len": 1024, "tokens": [1] * N, "token_strs": None})
         if self.path == "/llama/v1/chat/completions/input_tokens":
@@ -120,6 +124,28 @@ class Count(unittest.TestCase):
         sdk = openai.OpenAI(base_url=at + "/v1", api_key="none", max_retries=0, timeout=60)
         events = list(sdk.responses.create(model="plain", input="Hello", stream=True))
         self.assertEqual((events[-1].type, events[-1].response.usage), ("response.completed", None))
+
+    def post(self, path, body):
+        c = http.client.HTTPConnection("127.0.0.1", self.w.port, timeout=60)
+        c.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+        r = c.getresponse()
+        return r.status, json.loads(r.read()), r.headers
+
+    def test_texts_and_tokens_are_asked_of_servers_that_know_them(self):
+        for model, path, asked, said in (("vllm", "/vllm", {"prompt": "a b", "add_special_tokens": False}, {"prompt": "5 6"}), ("llama", "/llama", {"content": "a b"}, {"content": "5 6"})):
+            with self.subTest(model=model):
+                status, body, headers = self.post("/tokenize", {"model": model, **asked})
+                self.assertEqual((status, body, self.up.seen[-1]), (200, {"tokens": [5, 6]}, (path + "/tokenize", {"model": "served", **asked})))
+                row = next(r for r in self.w.rows() if r["call_id"] == headers["x-hearth-call"])
+                self.assertEqual((row["operation"], row["outcome"], row["model"], row.get("input_tokens")), ("tokenize", "ok", model, None))
+                status, body, headers = self.post("/detokenize", {"model": model, "tokens": [5, 6]})
+                self.assertEqual((status, body, self.up.seen[-1][0]), (200, said, path + "/detokenize"))
+        before = len(self.up.seen)
+        for model in ("plain", "lama"):
+            status, body, _ = self.post("/tokenize", {"model": model, "content": "a b"})
+            self.assertEqual((status, body["error"]["code"]), (400, "unsupported_parameter"))
+            self.assertIn("cannot be asked for tokens", body["error"]["message"])
+        self.assertEqual(len(self.up.seen), before)
 
     def test_an_explained_count_asks_nobody(self):
         before = len(self.up.seen)

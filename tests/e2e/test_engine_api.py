@@ -1,5 +1,5 @@
 """What our engine can be asked for, through the gateway and with the SDKs, against libllama used directly (llama_cpp) as the judge."""
-import base64, json, math, struct, unittest
+import base64, http.client, json, math, struct, unittest
 
 import anthropic, llama_cpp, ollama, openai
 from world import MODEL, World
@@ -128,6 +128,28 @@ class EngineApi(unittest.TestCase):
         next(iter(chat))
         self.assertEqual(len(self.sdk.embeddings.create(model="tiny", input=TEXTS * 3).data), 9)
         self.assertGreater(sum(1 for c in chat if c.choices and c.choices[0].delta.content), 5)
+
+    def test_a_text_and_its_tokens(self):
+        def post(path, body):
+            c = http.client.HTTPConnection("127.0.0.1", self.w.port, timeout=60)
+            c.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+            r = c.getresponse()
+            return r.status, json.loads(r.read()), r.headers["x-hearth-call"]
+        for text in ("Name a colour.", "Grüße, 世界 \U0001f600\n\tindented", "<|im_start|>user", ""):
+            with self.subTest(text):
+                want = self.judge.tokenize(text.encode(), add_bos=False, special=False)
+                for word in ("content", "prompt"):
+                    status, said, call = post("/tokenize", {"model": "tiny", word: text})
+                    self.assertEqual((status, said), (200, {"tokens": want, "count": len(want)}))
+                status, back, _ = post("/detokenize", {"tokens": want})         # the default model
+                self.assertEqual((status, back), (200, {"content": text, "prompt": text}))
+        row = next(r for r in self.w.rows() if r["call_id"] == call)
+        self.assertEqual((row["operation"], row["outcome"], row["model"], row.get("input_tokens")), ("tokenize", "ok", "tiny", None))
+        for path, body, status, words in (("/tokenize", {"model": "tiny"}, 400, "'content' (or 'prompt')"), ("/tokenize", {"model": "tiny", "content": 7}, 400, "'content' (or 'prompt')"),
+                                          ("/detokenize", {"model": "tiny", "tokens": [10 ** 9]}, 400, "ids of this model's tokens"), ("/tokenize", {"model": "zed", "content": "x"}, 404, "zed")):
+            got, said, _ = post(path, body)
+            self.assertEqual(got, status, said)
+            self.assertIn(words, said["error"]["message"])
 
     def test_tokens_are_counted_by_the_models_own_tokenizer(self):
         want = self.chat().usage.prompt_tokens

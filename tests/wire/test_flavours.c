@@ -83,6 +83,44 @@ static void counts_are_read_in_either_form(void **state)
     arena_free(&scratch);
 }
 
+static void questions_about_tokens_are_read_only_as_far_as_needed(void **state)
+{
+    (void)state;
+    static const struct { const char *body; enum err err; const char *model; } asked[] = {
+        { "{\"content\":\"x\"}", ERR_OK, "" },
+        { "{\"model\":\"m\",\"prompt\":[1],\"n\":900,\"stream\":7}", ERR_OK, "m" },      /* what is in it is between client and server */
+        { "{\"model\":7,\"content\":\"x\"}", ERR_SYNTAX, "" },
+        { "{\"model\":\"a\",\"model\":\"b\"}", ERR_SYNTAX, "" },
+        { "[]", ERR_SYNTAX, "" },
+    };
+    static const struct { enum op op; const char *body; enum err err; } said[] = {
+        { OP_TOKENIZE, "{\"tokens\":[1,2]}", ERR_OK },
+        { OP_TOKENIZE, "{\"tokens\":[],\"count\":0}", ERR_OK },
+        { OP_TOKENIZE, "{\"tokens\":2}", ERR_UPSTREAM },
+        { OP_TOKENIZE, "{\"content\":\"x\"}", ERR_UPSTREAM },
+        { OP_DETOKENIZE, "{\"content\":\"x\"}", ERR_OK },
+        { OP_DETOKENIZE, "{\"prompt\":\"\"}", ERR_OK },
+        { OP_DETOKENIZE, "{\"tokens\":[1]}", ERR_UPSTREAM },
+        { OP_DETOKENIZE, "{\"content\":", ERR_UPSTREAM },
+    };
+    struct arena a;
+    arena_init(&a, 1 << 20);
+    for (size_t i = 0; i < sizeof asked / sizeof *asked; i++)
+        for (int op = OP_TOKENIZE; op <= OP_DETOKENIZE; op++) {
+            struct call c;
+            struct wire_error why = { ERR_OK, STR_NONE, STR_NONE };
+            assert_int_equal(openai_decode(&a, (enum op)op, str_of(asked[i].body), &c, &why), asked[i].err);
+            assert_true(asked[i].err != ERR_OK || (str_eq(c.model, str_of(asked[i].model)) && c.op == (enum op)op && !c.stream));
+        }
+    for (size_t i = 0; i < sizeof said / sizeof *said; i++) {
+        struct reply r;
+        reply_init(&r);
+        assert_int_equal(openai_read_tokens(&a, said[i].op, str_of(said[i].body), &r), said[i].err);
+        assert_false(reply_has_usage(&r));
+    }
+    arena_free(&a);
+}
+
 static void a_stream_says_early_how_long_the_prompt_is(void **state)
 {
     (void)state;
@@ -110,6 +148,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_server_is_asked_in_its_own_words),
         cmocka_unit_test(counts_are_read_in_either_form),
+        cmocka_unit_test(questions_about_tokens_are_read_only_as_far_as_needed),
         cmocka_unit_test(a_stream_says_early_how_long_the_prompt_is),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
