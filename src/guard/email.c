@@ -1,0 +1,82 @@
+/* guard/email.c: e-mail addresses, from their '@' (or "%40") to both sides. Limits of the parts: RFC 5321, 4.5.3.1. Domains that nobody owns (RFC 2606,
+ * RFC 6761) are no addresses, nor are file names with a density ("icon@2x.png"). */
+#include "guard/hunt.h"
+
+enum { LOCAL_MAX = 64, DOMAIN_MAX = 253, TLD_MAX = 18 };
+
+static bool is_local(char c) { return is(c, C_TOKEN | C_HIGH) || c == '.' || c == '+' || c == '\''; }
+
+/* The start of the local part that ends at `at`; `at` itself when there is none. */
+static size_t local_start(const struct hunt *h, size_t at)
+{
+    size_t i = at, least = at > LOCAL_MAX ? at - LOCAL_MAX : 0;
+    while (i > least && is_local(h->p[i - 1]))
+        i--;
+    if (i == least && i > 0 && is_local(h->p[i - 1]))
+        return at;                                  /* longer than a local part can be */
+    while (i < at && !is(h->p[i], C_ALNUM | C_UNDER | C_HIGH))
+        i++;                                        /* neither a quote, a dash of a list, nor half of a character starts one */
+    while (i < at && ((unsigned char)h->p[i] & 0xC0) == 0x80)
+        i++;
+    return i > at || h->p[at - 1] == '.' ? at : i;
+}
+
+/* The end of the domain that starts at `at`: labels of letters, digits and dashes, the last of letters; `at` when there is none. */
+static size_t domain_end(const struct hunt *h, size_t at)
+{
+    size_t i = at, end = at, label = at;
+    bool letters = true;
+    for (; i < h->n && i - at <= DOMAIN_MAX; i++) {
+        char c = h->p[i];
+        if (c == '.' && i > label) {
+            if (label > at && letters && i - label >= 2)
+                end = i;
+            label = i + 1;
+            letters = true;
+        } else if (is(c, C_ALNUM | C_DASH | C_HIGH)) {
+            letters = letters && is(c, C_LETTER);
+        } else {
+            break;
+        }
+    }
+    if (i - at > DOMAIN_MAX)
+        return at;
+    bool last = label > at && letters && i - label >= 2 && i - label <= TLD_MAX;
+    return last ? i : end;
+}
+
+static bool is_nobodys(str domain)
+{
+    static const str names[] = { S("example.com"), S("example.org"), S("example.net"), S("example.edu"), S(".example"), S(".test"), S(".invalid"), S(".localhost"),
+                                 S(".png"), S(".jpg"), S(".jpeg"), S(".gif"), S(".svg"), S(".webp"), S(".css"), S(".js") };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        str s = names[i];
+        if (domain.n < s.n || !str_ieq(str_skip(domain, domain.n - s.n), s))
+            continue;
+        if (s.p[0] == '.' || domain.n == s.n || domain.p[domain.n - s.n - 1] == '.')
+            return true;
+    }
+    return false;
+}
+
+/* A password stands before the '@' of "scheme://user:password@host", no local part. */
+static bool is_userinfo(const struct hunt *h, size_t begin)
+{
+    return begin > 0 && h->p[begin - 1] == ':' && begin > 1 && is(h->p[begin - 2], C_WORD);
+}
+
+void rule_email(struct hunt *h, size_t at, size_t width)
+{
+    size_t begin = local_start(h, at), end = domain_end(h, at + width);
+    if (begin == at || end <= at + width)
+        return;
+    if (is_nobodys(hunt_str(h, at + width, end)) || str_ieq(hunt_str(h, begin, at), S("git")))
+        return;
+    if (width == 1 && is_userinfo(h, begin)) {
+        size_t k = hunt_back(h, begin - 1, C_WORD | C_DASH, 40);
+        if (k + 4 <= begin && str_eq(hunt_str(h, begin - 1 - k - 3, begin - 1 - k), S("://")))
+            return;
+    }
+    hunt_add(h, begin, end, width == 1 ? RULE_email : RULE_email_encoded, 95);
+    h->done = end;
+}

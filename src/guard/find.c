@@ -1,0 +1,185 @@
+/* guard/find.c: the finder: marks, the rules that start from them, and which of two spans that overlap stays. */
+#include "guard/find.h"
+#include "guard/hunt.h"
+
+#include <stdlib.h>
+
+struct guard_finder {
+    struct arena own;               /* holds this struct, and the words */
+    struct guard_options o;
+    scan_fn *scan;
+};
+
+static const char *const type_names[GUARD_N_TYPES] = { "EMAIL",      "PHONE",       "CREDIT_CARD",   "IBAN",   "US_SSN",  "NATIONAL_ID", "PASSPORT",
+                                                       "IP_ADDRESS", "MAC_ADDRESS", "DATE_OF_BIRTH", "PERSON", "ADDRESS", "SECRET",      "CUSTOM" };
+
+static const struct { const char *name; enum guard_type type; } rules[N_RULES] = {
+    { "", GUARD_N_TYPES },
+#define X(name, type) { #name, GUARD_##type },
+    RULES(X)
+#undef X
+};
+
+const char *guard_type_name(enum guard_type t) { return (unsigned)t < GUARD_N_TYPES ? type_names[t] : ""; }
+const char *guard_rule_name(uint16_t rule) { return rule < N_RULES ? rules[rule].name : ""; }
+
+/* ---- a finder ---- */
+
+enum { WORD_MAX = 200 };
+
+static bool words_are_right(const struct guard_word *w, size_t n, enum guard_type last)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!w[i].text.n || w[i].text.n > WORD_MAX || !str_is_utf8(w[i].text) || (unsigned)w[i].type > last)
+            return false;
+    return true;
+}
+
+static const struct guard_word *words_copy(struct arena *a, const struct guard_word *w, size_t n)
+{
+    struct guard_word *copy = arena_new(a, struct guard_word, n);
+    for (size_t i = 0; copy && i < n; i++)
+        copy[i] = (struct guard_word){ arena_str(a, w[i].text), w[i].type };
+    return copy;
+}
+
+enum err guard_finder_new(const struct guard_options *o, struct guard_finder **out)
+{
+    static const struct guard_options none;
+    struct arena own;
+    o = o ? o : &none;
+    if (!words_are_right(o->allow, o->n_allow, GUARD_N_TYPES) || !words_are_right(o->deny, o->n_deny, GUARD_CUSTOM))
+        return ERR_RANGE;
+    arena_init(&own, SIZE_MAX / 2);
+    struct guard_finder *f = arena_new(&own, struct guard_finder, 1);
+    if (f) {
+        f->o = *o;
+        f->o.allow = words_copy(&own, o->allow, o->n_allow);
+        f->o.deny = words_copy(&own, o->deny, o->n_deny);
+        f->o.max_bytes = o->max_bytes ? o->max_bytes : GUARD_TEXT_MAX;
+        for (int t = 0; t < GUARD_N_TYPES; t++)
+            f->o.least[t] = o->least[t] ? o->least[t] : GUARD_SCORE_LEAST;
+        f->scan = scan_has_avx2() && !o->scalar ? scan_avx2 : scan_plain;
+    }
+    if (own.failed) {
+        arena_free(&own);
+        return ERR_MEMORY;
+    }
+    f->own = own;
+    *out = f;
+    return ERR_OK;
+}
+
+void guard_finder_free(struct guard_finder *f)
+{
+    if (!f)
+        return;
+    struct arena own = f->own;      /* the struct lies in what is freed */
+    arena_free(&own);
+}
+
+/* ---- one search ---- */
+
+void hunt_add(struct hunt *h, size_t begin, size_t end, enum rule rule, unsigned score)
+{
+    if (h->n_spans == h->cap) {
+        size_t cap = h->cap ? 2 * h->cap : 16;
+        struct guard_span *grown = arena_grow(h->a, h->spans, h->cap * sizeof *grown, cap * sizeof *grown, _Alignof(struct guard_span));
+        if (!grown) {
+            h->e = ERR_LIMIT;
+            return;
+        }
+        h->spans = grown;
+        h->cap = cap;
+    }
+    h->spans[h->n_spans++] = (struct guard_span){ begin, end, rules[rule].type, (uint16_t)rule, (uint8_t)score };
+}
+
+static void hunt_mark(struct hunt *h, size_t at)
+{
+    switch (h->p[at]) {
+    case '@': rule_email(h, at, 1); break;
+    case '4':
+        if (at && h->p[at - 1] == '%' && hunt_at(h, at + 1) == '0')
+            rule_email(h, at - 1, 3);
+        break;
+    default: break;
+    }
+}
+
+static void hunt_marks(const struct guard_finder *f, struct hunt *h)
+{
+    struct scan s = { 0 };
+    uint16_t at[SCAN_CHUNK];
+    for (size_t base = 0; base < h->n && !h->e; base += SCAN_CHUNK) {
+        size_t n = h->n - base < SCAN_CHUNK ? h->n - base : SCAN_CHUNK;
+        size_t found = f->scan(&s, h->p + base, n, at);
+        for (size_t i = 0; i < found && !h->e; i++)
+            if (base + at[i] >= h->done)
+                hunt_mark(h, base + at[i]);
+    }
+}
+
+/* ---- which spans stay ---- */
+
+static int by_begin(const void *x, const void *y)
+{
+    const struct guard_span *a = x, *b = y;
+    if (a->begin != b->begin)
+        return a->begin < b->begin ? -1 : 1;
+    if (a->end != b->end)
+        return a->end > b->end ? -1 : 1;
+    if (a->score != b->score)
+        return a->score > b->score ? -1 : 1;
+    return a->rule < b->rule ? -1 : a->rule > b->rule;
+}
+
+static bool is_wanted(const struct guard_finder *f, const struct hunt *h, const struct guard_span *s)
+{
+    if (s->score < f->o.least[s->type])
+        return false;
+    for (size_t i = 0; i < f->o.n_allow; i++)
+        if ((f->o.allow[i].type == s->type || f->o.allow[i].type == GUARD_N_TYPES) && str_ieq(f->o.allow[i].text, hunt_str(h, s->begin, s->end)))
+            return false;
+    return true;
+}
+
+/* Of two that overlap the surer one stays, of equals the longer. */
+static bool is_better(const struct guard_span *a, const struct guard_span *b)
+{
+    return a->score != b->score ? a->score > b->score : a->end - a->begin > b->end - b->begin;
+}
+
+static size_t spans_settle(const struct guard_finder *f, const struct hunt *h)
+{
+    struct guard_span *s = h->spans;
+    size_t kept = 0;
+    if (h->n_spans > 1)
+        qsort(s, h->n_spans, sizeof *s, by_begin);
+    for (size_t i = 0; i < h->n_spans; i++) {
+        if (!is_wanted(f, h, &s[i]))
+            continue;
+        if (kept && s[kept - 1].end > s[i].begin) {
+            if (is_better(&s[i], &s[kept - 1]))
+                s[kept - 1] = s[i];
+            continue;
+        }
+        s[kept++] = s[i];
+    }
+    return kept;
+}
+
+enum err guard_find(const struct guard_finder *f, struct arena *a, str text, struct guard_span **out, size_t *n)
+{
+    struct hunt h = { .a = a, .p = text.p, .n = text.n };
+    if (text.n > f->o.max_bytes)
+        return ERR_LIMIT;
+    if (!str_is_utf8(text))
+        return ERR_SYNTAX;
+    hunt_marks(f, &h);
+    if (h.e)
+        return h.e;
+    *n = spans_settle(f, &h);
+    *out = h.spans;
+    return ERR_OK;
+}

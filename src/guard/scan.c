@@ -1,0 +1,126 @@
+/* guard/scan.c: marks from masks. Both forms make the same five masks of 64 bytes (digits, capitals and bytes above ASCII, words, token bytes, single marks);
+ * what follows from the masks is shared, so the forms can only differ in how they classify a byte. */
+#include "guard/scan.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#define U(c) [c] = C_UPPER
+#define L(c) [c] = C_LOWER
+#define X(c) [c] = C_UPPER | C_HEX
+#define Y(c) [c] = C_LOWER | C_HEX
+#define N(c) [c] = C_DIGIT | C_HEX
+const uint8_t scan_class[256] = {
+    N('0'), N('1'), N('2'), N('3'), N('4'), N('5'), N('6'), N('7'), N('8'), N('9'),
+    X('A'), X('B'), X('C'), X('D'), X('E'), X('F'), U('G'), U('H'), U('I'), U('J'), U('K'), U('L'), U('M'), U('N'), U('O'), U('P'), U('Q'), U('R'),
+    U('S'), U('T'), U('U'), U('V'), U('W'), U('X'), U('Y'), U('Z'),
+    Y('a'), Y('b'), Y('c'), Y('d'), Y('e'), Y('f'), L('g'), L('h'), L('i'), L('j'), L('k'), L('l'), L('m'), L('n'), L('o'), L('p'), L('q'), L('r'),
+    L('s'), L('t'), L('u'), L('v'), L('w'), L('x'), L('y'), L('z'),
+    ['_'] = C_UNDER, ['-'] = C_DASH, ['@'] = C_MARK, [':'] = C_MARK, ['='] = C_MARK, [0x80 ... 0xFF] = C_HIGH,
+};
+#undef U
+#undef L
+#undef X
+#undef Y
+#undef N
+
+struct masks { uint64_t digit, start, word, token, mark; };
+
+/* The marks of one block from its masks; the state moves on. */
+static inline uint64_t marks_of(struct scan *s, const struct masks *m)
+{
+    uint64_t after_word = m->word << 1 | s->word >> 63;
+    uint64_t found = m->mark | (m->digit & ~(m->digit << 1 | s->digit >> 63)) | (m->start & ~after_word);
+    uint64_t run = m->token, before;
+    for (int k = 0; k < 4; k++) {
+        before = s->run[k];
+        s->run[k] = run;
+        run &= run << (1 << k) | before >> (64 - (1 << k));
+    }
+    before = s->run[4];
+    s->run[4] = run;
+    s->word = m->word;
+    s->digit = m->digit;
+    return found | (run & ~(run << 1 | before >> 63));
+}
+
+static inline size_t marks_put(uint64_t marks, size_t base, uint16_t *at)
+{
+    size_t n = 0;
+    for (; marks; marks &= marks - 1)
+        at[n++] = (uint16_t)(base + (size_t)__builtin_ctzll(marks));
+    return n;
+}
+
+static void masks_plain(const unsigned char *p, size_t n, struct masks *m)
+{
+    *m = (struct masks){ 0 };
+    for (size_t i = 0; i < n; i++) {
+        unsigned c = scan_class[p[i]];
+        m->digit |= (uint64_t)!!(c & C_DIGIT) << i;
+        m->start |= (uint64_t)!!(c & (C_UPPER | C_HIGH)) << i;
+        m->word |= (uint64_t)!!(c & C_WORD) << i;
+        m->token |= (uint64_t)!!(c & C_TOKEN) << i;
+        m->mark |= (uint64_t)!!(c & C_MARK) << i;
+    }
+}
+
+size_t scan_plain(struct scan *s, const char *p, size_t n, uint16_t *at)
+{
+    size_t found = 0;
+    struct masks m;
+    for (size_t i = 0; i < n; i += 64) {
+        masks_plain((const unsigned char *)p + i, n - i < 64 ? n - i : 64, &m);
+        found += marks_put(marks_of(s, &m), i, at + found);
+    }
+    return found;
+}
+
+#if defined(__x86_64__)
+bool scan_has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi"); }
+
+#define AVX2 __attribute__((target("avx2,bmi")))
+
+AVX2 static inline __m256i within(__m256i v, char from, char count)
+{
+    __m256i off = _mm256_sub_epi8(v, _mm256_set1_epi8(from));
+    return _mm256_cmpeq_epi8(_mm256_min_epu8(off, _mm256_set1_epi8((char)(count - 1))), off);
+}
+
+AVX2 static inline __m256i equal(__m256i v, char c) { return _mm256_cmpeq_epi8(v, _mm256_set1_epi8(c)); }
+AVX2 static inline uint64_t bits(__m256i v) { return (uint32_t)_mm256_movemask_epi8(v); }
+
+AVX2 static inline void masks_half(const char *p, int shift, struct masks *m)
+{
+    __m256i v = _mm256_loadu_si256((const __m256i *)p);
+    __m256i digit = within(v, '0', 10), upper = within(v, 'A', 26), lower = within(v, 'a', 26);
+    __m256i under = equal(v, '_'), token = _mm256_or_si256(_mm256_or_si256(digit, upper), _mm256_or_si256(lower, under));
+    __m256i mark = _mm256_or_si256(_mm256_or_si256(equal(v, '@'), equal(v, ':')), equal(v, '='));
+    m->digit |= bits(digit) << shift;
+    m->start |= bits(_mm256_or_si256(upper, v)) << shift;           /* the top bit of a byte above ASCII is its own */
+    m->word |= bits(_mm256_or_si256(token, v)) << shift;
+    m->token |= bits(_mm256_or_si256(token, equal(v, '-'))) << shift;
+    m->mark |= bits(mark) << shift;
+}
+
+AVX2 size_t scan_avx2(struct scan *s, const char *p, size_t n, uint16_t *at)
+{
+    size_t found = 0, i = 0;
+    struct masks m;
+    for (; i + 64 <= n; i += 64) {
+        m = (struct masks){ 0 };
+        masks_half(p + i, 0, &m);
+        masks_half(p + i + 32, 32, &m);
+        found += marks_put(marks_of(s, &m), i, at + found);
+    }
+    if (i < n) {
+        masks_plain((const unsigned char *)p + i, n - i, &m);
+        found += marks_put(marks_of(s, &m), i, at + found);
+    }
+    return found;
+}
+#else
+bool scan_has_avx2(void) { return false; }
+size_t scan_avx2(struct scan *s, const char *p, size_t n, uint16_t *at) { return scan_plain(s, p, n, at); }
+#endif
