@@ -18,7 +18,7 @@ static size_t local_start(const struct hunt *h, size_t at)
         i++;                                        /* neither a quote, a dash of a list, nor half of a character starts one */
     while (i < at && ((unsigned char)h->p[i] & 0xC0) == 0x80)
         i++;
-    return i > at || h->p[at - 1] == '.' ? at : i;
+    return i >= at || h->p[at - 1] == '.' ? at : i;
 }
 
 /* The end of the domain that starts at `at`: labels of letters, digits and dashes, the last of letters; `at` when there is none. */
@@ -79,4 +79,6 @@ void rule_email(struct hunt *h, size_t at, size_t width)
     }
     hunt_add(h, begin, end, width == 1 ? RULE_email : RULE_email_encoded, 95);
     h->done = end;
+    if (width == 1 && begin && (h->p[begin - 1] == '<' || h->p[begin - 1] == '('))
+        rule_name_of_mail(h, begin - 1);
 }

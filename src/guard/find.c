@@ -7,6 +7,8 @@
 struct guard_finder {
     struct arena own;               /* holds this struct, and the words */
     struct guard_options o;
+    const struct words *words;
+    const struct forms *forms;
     scan_fn *scan;
 };
 
@@ -59,6 +61,8 @@ enum err guard_finder_new(const struct guard_options *o, struct guard_finder **o
         f->o.max_bytes = o->max_bytes ? o->max_bytes : GUARD_TEXT_MAX;
         for (int t = 0; t < GUARD_N_TYPES; t++)
             f->o.least[t] = o->least[t] ? o->least[t] : GUARD_SCORE_LEAST;
+        f->words = words_new(&own);
+        f->forms = forms_new(&own);
         f->scan = scan_has_avx2() && !o->scalar ? scan_avx2 : scan_plain;
     }
     if (own.failed) {
@@ -97,14 +101,17 @@ void hunt_add(struct hunt *h, size_t begin, size_t end, enum rule rule, unsigned
 
 static void hunt_mark(struct hunt *h, size_t at)
 {
-    switch (h->p[at]) {
-    case '@': rule_email(h, at, 1); break;
-    case '4':
-        if (at && h->p[at - 1] == '%' && hunt_at(h, at + 1) == '0')
-            rule_email(h, at - 1, 3);
-        break;
-    default: break;
-    }
+    char c = h->p[at];
+    if (c == '@')
+        rule_email(h, at, 1);
+    else if (c == ':' || c == '=')
+        rule_colon(h, at);
+    else if (at >= SCAN_LONG - 1 && is(c, C_TOKEN) && hunt_back(h, at, C_TOKEN, SCAN_LONG) == SCAN_LONG - 1 && rule_token(h, at))
+        return;
+    else if (is(c, C_DIGIT) && at >= h->dull)
+        rule_digits(h, at);
+    else if (is(c, C_UPPER | C_HIGH))
+        rule_capital(h, at);
 }
 
 static void hunt_marks(const struct guard_finder *f, struct hunt *h)
@@ -150,36 +157,50 @@ static bool is_better(const struct guard_span *a, const struct guard_span *b)
     return a->score != b->score ? a->score > b->score : a->end - a->begin > b->end - b->begin;
 }
 
-static size_t spans_settle(const struct guard_finder *f, const struct hunt *h)
+static void spans_filter(const struct guard_finder *f, struct hunt *h)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < h->n_spans; i++)
+        if (is_wanted(f, h, &h->spans[i]))
+            h->spans[n++] = h->spans[i];
+    h->n_spans = n;
+}
+
+static void spans_settle(struct hunt *h)
 {
     struct guard_span *s = h->spans;
     size_t kept = 0;
     if (h->n_spans > 1)
         qsort(s, h->n_spans, sizeof *s, by_begin);
     for (size_t i = 0; i < h->n_spans; i++) {
-        if (!is_wanted(f, h, &s[i]))
-            continue;
-        if (kept && s[kept - 1].end > s[i].begin) {
-            if (is_better(&s[i], &s[kept - 1]))
-                s[kept - 1] = s[i];
-            continue;
+        struct guard_span *last = kept ? &s[kept - 1] : NULL;
+        if (last && last->end > s[i].begin) {
+            if (is_better(&s[i], last))
+                *last = s[i];
+        } else if (last && last->type == GUARD_PERSON && s[i].type == GUARD_PERSON && s[i].begin == last->end + 1 && h->p[last->end] == ' ') {
+            last->end = s[i].end;               /* two words of one name */
+        } else {
+            s[kept++] = s[i];
         }
-        s[kept++] = s[i];
     }
-    return kept;
+    h->n_spans = kept;
 }
 
 enum err guard_find(const struct guard_finder *f, struct arena *a, str text, struct guard_span **out, size_t *n)
 {
-    struct hunt h = { .a = a, .p = text.p, .n = text.n };
+    struct hunt h = { .words = f->words, .forms = f->forms, .a = a, .p = text.p, .n = text.n };
     if (text.n > f->o.max_bytes)
         return ERR_LIMIT;
     if (!str_is_utf8(text))
         return ERR_SYNTAX;
     hunt_marks(f, &h);
+    spans_filter(f, &h);            /* what the owner allows does not spread */
+    hunt_spread(&h, f->o.deny, f->o.n_deny);
     if (h.e)
         return h.e;
-    *n = spans_settle(f, &h);
+    spans_filter(f, &h);
+    spans_settle(&h);
+    *n = h.n_spans;
     *out = h.spans;
     return ERR_OK;
 }

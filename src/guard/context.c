@@ -1,0 +1,53 @@
+/* guard/context.c: what surrounds a value. */
+#include "guard/hunt.h"
+
+static bool goes_on(char c) { return c == '-' || c == '.' || c == '/' || c == ':' || c == '@'; }
+
+bool hunt_alone_before(const struct hunt *h, size_t begin)
+{
+    if (begin == 0)
+        return true;
+    char c = h->p[begin - 1];
+    if (is(c, C_WORD) || (c == '/' && begin >= 2 && h->p[begin - 2] != '/' && is(h->p[begin - 2], C_WORD)))
+        return false;
+    if (c == '.' || c == '-' || c == '#' || c == '$' || c == '%' || c == '+')
+        return begin >= 2 && !is(h->p[begin - 2], C_WORD) && c == '-' && h->p[begin - 2] != '-' && h->p[begin - 2] != ' ';
+    return !(c == ',' && begin >= 2 && is(h->p[begin - 2], C_DIGIT) && is(h->p[begin], C_DIGIT) && hunt_back(h, begin - 1, C_DIGIT, 4) == 3);
+}
+
+bool hunt_alone_after(const struct hunt *h, size_t end)
+{
+    char c = hunt_at(h, end);
+    return !is(c, C_WORD) && !(goes_on(c) && is(hunt_at(h, end + 1), C_WORD));
+}
+
+enum { SAYS_NO = W_OTHER | W_VERSION | W_DATE };
+enum { SAYS_YES = W_PHONE | W_CARD | W_SSN | W_ID | W_PASSPORT | W_BIRTH };
+
+static uint32_t gathered(const struct hunt *h, size_t at)
+{
+    size_t least = at > CONTEXT_BYTES ? at - CONTEXT_BYTES : 0, i = at;
+    uint32_t all = 0;
+    for (int words = 0; words < CONTEXT_WORDS; words++) {
+        while (i > least && !is(h->p[i - 1], C_WORD))
+            if (h->p[--i] == '\n' || (h->p[i] == '.' && i + 1 < at && h->p[i + 1] == ' ' && hunt_back(h, i, C_WORD, 5) == 5))
+                return all;                     /* the end of a sentence, not of "tel." */
+        size_t end = i;
+        while (i > least && is(h->p[i - 1], C_WORD | C_DASH))
+            i--;
+        if (i == end)
+            break;
+        uint32_t bits = words_find_name(h->words, hunt_str(h, i, end));
+        if ((bits & SAYS_NO) && !(bits & SAYS_YES) && (!all || (all & W_WEAK)))
+            return bits;
+        if (bits & SAYS_YES)
+            all |= bits;
+    }
+    return all;
+}
+
+uint32_t hunt_context(const struct hunt *h, size_t at)
+{
+    uint32_t all = gathered(h, at);
+    return all & W_WEAK && all & (W_ID | W_SSN | W_CARD | W_PASSPORT) ? all & ~(uint32_t)W_PHONE : all;    /* "NHS number" is no telephone's */
+}

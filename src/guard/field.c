@@ -1,0 +1,134 @@
+/* guard/field.c: fields and labels: what stands behind the ':' or '=' of a name that tells what it is, in JSON, YAML, source, INI files, forms and logs. */
+#include "guard/hunt.h"
+
+enum { VALUE_MAX = 512, LINE_MAX = 160 };
+
+static bool is_quote(char c) { return c == '"' || c == '\'' || c == '`'; }
+
+/* The name before `at`: its bits. */
+static uint32_t field_bits(const struct hunt *h, size_t at)
+{
+    size_t end = at;
+    while (end && at - end < 3 && (h->p[end - 1] == ' ' || h->p[end - 1] == '*' || h->p[end - 1] == '.'))
+        end--;
+    if (end && (is_quote(h->p[end - 1]) || h->p[end - 1] == ']'))
+        end -= 1 + (end > 1 && (h->p[end - 2] == '\\' || is_quote(h->p[end - 2])));
+    size_t begin = end - hunt_back(h, end, C_WORD | C_DASH, NAME_LONGEST);
+    if (end - begin < 2 || end - begin == NAME_LONGEST)
+        return 0;
+    uint32_t bits = words_find_name(h->words, hunt_str(h, begin, end));
+    for (int more = 0; more < 2 && begin > 1 && h->p[begin - 1] == ' ' && is(h->p[begin - 2], C_WORD); more++) {
+        begin -= 1 + hunt_back(h, begin - 1, C_WORD | C_DASH, WORD_LONGEST);
+        uint32_t longer = words_find_name(h->words, hunt_str(h, begin, end));
+        bits |= longer;
+    }
+    return bits;
+}
+
+/* The end of the quoted text that starts behind the quote at `i`, or 0: none on this line. */
+static size_t quoted_end(const struct hunt *h, size_t i, bool escaped)
+{
+    char q = h->p[i];
+    for (size_t k = i + 1; k < h->n && k - i <= VALUE_MAX; k++) {
+        char c = h->p[k];
+        if (c == '\n' && q != '`')
+            return 0;
+        if (escaped && c == '\\' && hunt_at(h, k + 1) == q)
+            return k;
+        if (!escaped && c == '\\')
+            k++;
+        else if (c == q)
+            return k;
+    }
+    return 0;
+}
+
+/* A bare value: of one word for secrets, else to the end of its line or of its cell. */
+static size_t bare_end(const struct hunt *h, size_t i, bool word)
+{
+    size_t k = i;
+    for (; k < h->n && k - i < (word ? (size_t)VALUE_MAX : (size_t)LINE_MAX); k++) {
+        unsigned char c = (unsigned char)h->p[k];
+        if (c < ' ' || c == '"' || c == '<' || c == '|' || c == ';' || c == '{' || c == '}')
+            break;
+        if (word && (c == ' ' || c == ',' || c == '&' || c == '\'' || c == '`' || c == '>' || c == '\\'))
+            break;
+        if (!word && (c == '(' || c == '=' || (c == ' ' && hunt_at(h, k + 1) == ' ')))
+            break;
+    }
+    while (k > i && (h->p[k - 1] == ' ' || ((unsigned char)h->p[k - 1] & 0xC0) == 0x80))
+        if (h->p[--k] != ' ' && ((unsigned char)h->p[k] & 0xC0) == 0x80 && k + 1 < h->n && ((unsigned char)h->p[k + 1] & 0xC0) != 0x80)
+            return k + 1;               /* whole characters stay */
+    return k;
+}
+
+void rule_field(struct hunt *h, size_t at)
+{
+    if (h->p[at] == ':' && hunt_at(h, at + 1) == '/' && hunt_at(h, at + 2) == '/') {
+        rule_uri(h, at);
+        return;
+    }
+    uint32_t bits = field_bits(h, at) & (W_NAME | W_ADDRESS | W_PASSWORD | W_TOKEN | W_BIRTH | W_PHONE | W_PASSPORT | W_GIVEN | W_CARD | W_WEAK);
+    if (!bits || (bits & ~(uint32_t)W_WEAK) == 0)
+        return;
+    size_t i = at + 1;
+    while (i < h->n && i - at < 4 && (h->p[i] == '=' || h->p[i] == '>' || h->p[i] == ':'))
+        i++;
+    while (i < h->n && i - at < 6 && (h->p[i] == ' ' || h->p[i] == '\t' || h->p[i] == '*'))
+        i++;
+    if (i < h->n && i + 1 < h->n && strchr("bfru", h->p[i]) && is_quote(h->p[i + 1]))
+        i++;
+    bool escaped = hunt_at(h, i) == '\\' && is_quote(hunt_at(h, i + 1));
+    i += escaped;
+    bool quoted = i < h->n && is_quote(h->p[i]);
+    size_t end = quoted ? quoted_end(h, i, escaped) : bare_end(h, i, bits & (W_PASSWORD | W_TOKEN));
+    i += quoted;
+    if (end > i)
+        rule_value(h, bits, i, end, quoted);
+}
+
+/* ---- typed values ---- */
+
+static bool value_phone(struct hunt *h, size_t begin, size_t end)
+{
+    size_t digits = 0;
+    for (size_t i = begin; i < end; i++) {
+        digits += is(h->p[i], C_DIGIT);
+        if (!is(h->p[i], C_DIGIT) && !strchr("+-./() ", h->p[i]))
+            return false;
+    }
+    if (digits < 7 || digits > 15)
+        return false;
+    hunt_add(h, begin, end, RULE_phone_field, 92);
+    h->done = end;
+    return true;
+}
+
+static bool value_birth(struct hunt *h, size_t begin, size_t end)
+{
+    size_t i = begin, from, to;
+    while (i < end && i - begin < 16 && !is(h->p[i], C_DIGIT))
+        i++;
+    if (i >= end || !(to = hunt_date(h, i, &from)) || to > end || from != begin)
+        return false;
+    hunt_add(h, from, to, RULE_birth_date_field, 95);
+    h->done = to;
+    return true;
+}
+
+void rule_value(struct hunt *h, uint32_t bits, size_t begin, size_t end, bool quoted)
+{
+    if (bits & (W_PASSWORD | W_TOKEN)) {
+        if (rule_secret_value(h, bits, begin, end, quoted) && h->done < end)
+            h->done = end;
+        return;
+    }
+    if (bits & W_BIRTH && value_birth(h, begin, end))
+        return;
+    if (bits & W_PHONE && !(bits & W_WEAK) && quoted && value_phone(h, begin, end))
+        return;
+    if (bits & W_NAME && rule_name_value(h, bits, begin, end, quoted))
+        return;
+    if (bits & W_ADDRESS)
+        (void)rule_address_value(h, begin, end, quoted);
+}

@@ -1,0 +1,268 @@
+/* guard/secret.c: keys and passwords: by the prefix that their issuer gives them, by their form (JWT, PEM), in URIs, and as values of fields with a telling name.
+ * An issuer's checksum is not asked for: a key with a wrong one is a key mistyped. */
+#include "guard/hunt.h"
+
+/* Prefixes that issuers publish, and how many token bytes follow at least. */
+static const struct { const char *prefix; uint8_t least; } prefixes[] = {
+    { "sk-ant-", 24 },      { "sk-proj-", 24 },     { "sk-svcacct-", 24 }, { "sk-admin-", 24 }, { "sk-or-v1-", 32 },  { "sk-lf-", 24 },      { "sk-", 24 },
+    { "sk_live_", 16 },     { "sk_test_", 16 },     { "rk_live_", 16 },    { "rk_test_", 16 },  { "whsec_", 24 },     { "ghp_", 30 },        { "gho_", 30 },
+    { "ghu_", 30 },         { "ghs_", 30 },         { "ghr_", 30 },        { "github_pat_", 40 }, { "glpat-", 16 },   { "gldt-", 16 },       { "glrt-", 16 },
+    { "glptt-", 30 },       { "glcbt-", 16 },       { "xoxb-", 16 },       { "xoxp-", 16 },     { "xoxa-", 16 },      { "xoxr-", 16 },       { "xoxs-", 16 },
+    { "xoxe-", 16 },        { "xapp-", 16 },        { "AIza", 30 },        { "ya29-", 20 },     { "GOCSPX-", 20 },    { "hf_", 28 },         { "gsk_", 32 },
+    { "xai-", 32 },         { "pplx-", 32 },        { "r8_", 30 },         { "nvapi-", 32 },    { "tgp_v1_", 24 },    { "csk-", 32 },        { "fw_", 20 },
+    { "npm_", 30 },         { "pypi-", 32 },        { "rubygems_", 32 },   { "dop_v1_", 40 },   { "doo_v1_", 40 },    { "dor_v1_", 40 },     { "shpat_", 28 },
+    { "shpss_", 28 },       { "shpca_", 28 },       { "shppa_", 28 },      { "sq0atp-", 20 },   { "sq0csp-", 30 },    { "EAAA", 56 },        { "lin_api_", 30 },
+    { "dapi", 32 },         { "dckr_pat_", 20 },    { "hvs-", 24 },        { "pscale_tkn_", 30 }, { "pscale_pw_", 30 }, { "rnd_", 24 },      { "sntrys_", 30 },
+    { "sntryu_", 30 },      { "glsa_", 30 },        { "glc_", 30 },        { "NRAK-", 24 },     { "PMAK-", 24 },      { "ATATT3", 40 },      { "ATCTT3", 40 },
+    { "AGE-SECRET-KEY-", 40 }, { "figd_", 30 },     { "ntn_", 30 },        { "secret_", 40 },   { "sbp_", 36 },       { "vercel_", 20 },     { "tfp_", 30 },
+    { "key-", 32 },         { "SK", 32 },           { "pat-na1-", 30 },    { "tskey-", 24 },    { "CFPAT-", 30 },     { "jina_", 30 },       { "voyage-", 30 },
+    { "pcsk_", 30 },        { "lsv2_pt_", 30 },     { "lsv2_sk_", 30 },    { "re_", 28 },       { "phc_", 36 },       { "phx_", 36 },        { "EZAK", 40 },
+};
+
+static inline char lower(char c) { return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c; }
+
+static bool holds(str v, const char *what)
+{
+    size_t n = strlen(what);
+    for (size_t i = 0; i + n <= v.n; i++) {
+        size_t k = 0;
+        while (k < n && lower(v.p[i + k]) == what[k])
+            k++;
+        if (k == n)
+            return true;
+    }
+    return false;
+}
+
+/* How mixed a value is. */
+struct mix { unsigned upper, lower, digits, others, kinds, run; };
+
+static struct mix mix_of(str v)
+{
+    struct mix m = { 0 };
+    uint64_t seen[4] = { 0 };
+    unsigned run = 0;
+    for (size_t i = 0; i < v.n; i++) {
+        unsigned char c = (unsigned char)v.p[i];
+        m.upper += is(v.p[i], C_UPPER);
+        m.lower += is(v.p[i], C_LOWER);
+        m.digits += is(v.p[i], C_DIGIT);
+        m.others += !is(v.p[i], C_ALNUM);
+        m.kinds += !(seen[c >> 6] >> (c & 63) & 1);
+        seen[c >> 6] |= (uint64_t)1 << (c & 63);
+        run = i && v.p[i - 1] == v.p[i] ? run + 1 : 1;
+        m.run = run > m.run ? run : m.run;
+    }
+    return m;
+}
+
+/* Stands for a secret, and is none. */
+static bool is_placeholder(str v)
+{
+    static const char *const words[] = { "your", "example", "placeholder", "xxxx", "...", "changeme", "change_me", "redacted", "dummy", "insert", "replace", "<", "${", "{{", "****",
+                                         "environ", "getenv", "process.env", "todo", "sample", "00000000", "12345678", "abcdefgh", "\xE2\x80\xA6", "%s", "$(", "[masked", "fake", "__" };
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (holds(v, words[i]))
+            return true;
+    return mix_of(v).run > 7 || (v.n && v.p[0] == '$');
+}
+
+/* ---- tokens with a prefix ---- */
+
+static bool secret_add(struct hunt *h, size_t begin, size_t end, enum rule rule, unsigned score)
+{
+    if (is_placeholder(hunt_str(h, begin, end < begin + 256 ? end : begin + 256)))
+        return false;
+    hunt_add(h, begin, end, rule, score);
+    return true;
+}
+
+static size_t token_end(const struct hunt *h, size_t i)
+{
+    while (i < h->n && is(h->p[i], C_TOKEN))
+        i++;
+    return i;
+}
+
+/* "eyJ…" are the first bytes of a JSON object in base64url; three parts with dots between them (RFC 7519). */
+static bool rule_jwt(struct hunt *h, size_t begin, size_t end)
+{
+    size_t payload = end + 1, second, third;
+    if (hunt_at(h, end) != '.' || (second = token_end(h, payload)) - payload < 8 || hunt_at(h, second) != '.')
+        return false;
+    third = token_end(h, second + 1);
+    h->done = third;
+    return secret_add(h, begin, third, RULE_secret_jwt, 95);
+}
+
+static bool is_aws_id(const struct hunt *h, size_t begin, size_t end)
+{
+    str v = hunt_str(h, begin, end);
+    if (v.n != 20 || !(str_starts(v, S("AKIA")) || str_starts(v, S("ASIA")) || str_starts(v, S("ABIA")) || str_starts(v, S("ACCA"))))
+        return false;
+    return hunt_run(h, begin, C_UPPER | C_DIGIT, 21) == 20;
+}
+
+static bool has_prefix(str v)
+{
+    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++) {
+        str p = str_of(prefixes[i].prefix);
+        if (v.p[0] != p.p[0] || !str_starts(v, p) || v.n < p.n + prefixes[i].least)
+            continue;
+        struct mix m = mix_of(str_skip(v, p.n));
+        if ((m.digits >= 2 || (m.upper >= 4 && m.lower >= 4)) && m.kinds >= 8 && m.others * 3 < v.n)
+            return true;
+    }
+    return false;
+}
+
+/* "SG.<22>.<43>" of SendGrid, "<digits>:<35>" of Telegram: what stands before the token belongs to it. */
+static size_t odd_start(const struct hunt *h, size_t begin, size_t end)
+{
+    if (begin >= 3 && str_eq(hunt_str(h, begin - 3, begin), S("SG.")) && end - begin >= 20 && end - begin <= 24 && hunt_at(h, end) == '.')
+        return begin - 3;
+    size_t digits = begin > 1 && h->p[begin - 1] == ':' ? hunt_back(h, begin - 1, C_DIGIT, 11) : 0;
+    return digits >= 8 && digits <= 10 && end - begin == 35 && h->p[begin] == 'A' ? begin - 1 - digits : begin;
+}
+
+static bool after_bearer(const struct hunt *h, size_t begin)
+{
+    return begin >= 7 && str_ieq(hunt_str(h, begin - 7, begin), S("bearer "));
+}
+
+bool rule_token(struct hunt *h, size_t at)
+{
+    size_t begin = at - (SCAN_LONG - 1), end = token_end(h, at + 1);
+    if (begin && h->p[begin - 1] == '\\' && strchr("nrt", h->p[begin]))
+        begin++;                                        /* an escape of a string that nobody has decoded */
+    size_t odd = odd_start(h, begin, end);
+    str v = hunt_str(h, begin, end);
+    if (v.n > 512 && !str_starts(v, S("eyJ"))) {
+        h->done = end;
+        return true;
+    }
+    if (str_starts(v, S("eyJ")) && rule_jwt(h, begin, end))
+        return true;
+    if (odd != begin) {
+        end = hunt_at(h, end) == '.' ? token_end(h, end + 1) : end;
+        secret_add(h, odd, end, RULE_secret_prefix, 95);
+    } else if (is_aws_id(h, begin, end) || has_prefix(v)) {
+        secret_add(h, begin, end, RULE_secret_prefix, 95);
+    } else if (after_bearer(h, begin)) {
+        end = begin + hunt_run(h, begin, C_TOKEN, 512);
+        while (end < h->n && end - begin < 4096 && (is(h->p[end], C_TOKEN) || (strchr("./+=~", h->p[end]) && h->p[end])))
+            end++;
+        struct mix m = mix_of(hunt_str(h, begin, end));
+        if (m.digits && m.kinds > 9)
+            secret_add(h, begin, end, RULE_secret_bearer, 85);
+    } else {
+        return false;                                   /* its digits may still be something */
+    }
+    h->done = end;
+    return true;
+}
+
+/* ---- PEM ---- */
+
+/* "-----BEGIN … PRIVATE KEY-----" with `at` on its B: the whole block, or what is there of it. */
+static bool rule_pem(struct hunt *h, size_t at)
+{
+    str rest = str_skip(str_slice(h->p, h->n), at), head = str_slice(rest.p, rest.n < 64 ? rest.n : 64);
+    size_t key = str_find(head, S("PRIVATE KEY")), i;
+    if (at < 5 || !str_starts(head, S("BEGIN ")) || !str_eq(hunt_str(h, at - 5, at), S("-----")) || key == head.n)
+        return false;
+    i = at + key + strlen("PRIVATE KEY");
+    while (i < h->n && h->p[i] != '-' && i < at + 80)
+        i++;
+    while (i < h->n && h->p[i] == '-')
+        i++;
+    size_t body = i;
+    while (i < h->n && (is(h->p[i], C_ALNUM) || strchr("+/=\n\r\\ ,:\t\"", h->p[i])) && h->p[i])
+        i++;
+    str tail = str_skip(str_slice(h->p, h->n), i);
+    if (str_starts(tail, S("-----END "))) {
+        size_t end = i + 9;
+        while (end < h->n && (is(h->p[end], C_UPPER) || h->p[end] == ' ') && end < i + 60)
+            end++;
+        while (end < h->n && h->p[end] == '-')
+            end++;
+        i = end;
+    } else if (i - body < 64) {
+        return false;
+    }
+    h->done = i;
+    hunt_add(h, at - 5, i, RULE_secret_pem, 98);
+    return true;
+}
+
+bool rule_begin(struct hunt *h, size_t at) { return h->p[at] == 'B' && rule_pem(h, at); }
+
+/* ---- URIs ---- */
+
+/* A password between ':' and '@' of the authority that starts at `at`, or a webhook whose path is the secret. */
+void rule_uri(struct hunt *h, size_t colon)
+{
+    size_t from = colon + 3, i = from, sep = 0, sign = 0, least = hunt_back(h, colon, C_ALNUM | C_DASH, 20);
+    for (; i < h->n && i - from < 300; i++) {
+        char c = h->p[i];
+        if (c == '/' || c == '?' || c == '#' || c == '"' || c == '\'' || c == '`' || c == '<' || c == '>' || (unsigned char)c <= ' ')
+            break;
+        if (c == ':' && !sep)
+            sep = i;
+        if (c == '@')
+            sign = i;
+    }
+    if (sep && sign > sep + 1 && least) {
+        if (secret_add(h, sep + 1, sign, RULE_secret_uri, 92))
+            h->done = sign;
+        return;
+    }
+    str host = hunt_str(h, from, i);
+    if ((str_ends(host, S("hooks.slack.com")) && str_starts(str_skip(str_slice(h->p, h->n), i), S("/services/T"))) ||
+        (str_ends(host, S("discord.com")) && str_starts(str_skip(str_slice(h->p, h->n), i), S("/api/webhooks/")))) {
+        size_t end = i;
+        while (end < h->n && (is(h->p[end], C_TOKEN) || h->p[end] == '/') && end - i < 300)
+            end++;
+        if (end - i > 40 && secret_add(h, colon - least, end, RULE_secret_webhook, 95))
+            h->done = end;
+    }
+}
+
+/* ---- values of telling names ---- */
+
+static str without_scheme(str v)
+{
+    static const str schemes[] = { S("bearer "), S("basic "), S("token "), S("apikey ") };
+    for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++)
+        if (v.n > schemes[i].n && str_ieq(str_slice(v.p, schemes[i].n), schemes[i]))
+            return str_skip(v, schemes[i].n);
+    return v;
+}
+
+static bool is_expression(str v)
+{
+    for (size_t i = 0; i < v.n; i++)
+        if (strchr("(){}[]", v.p[i]) && v.p[i])
+            return true;
+    return holds(v, "->") || holds(v, "::") || v.p[0] == '&' || v.p[0] == '*';
+}
+
+bool rule_secret_value(struct hunt *h, uint32_t bits, size_t begin, size_t end, bool quoted)
+{
+    str v = without_scheme(hunt_str(h, begin, end));
+    size_t from = end - v.n;
+    struct mix m = mix_of(v);
+    if (v.n < 4 || v.n > 512 || str_index(v, ' ') < v.n || (!quoted && is_expression(v)))
+        return false;
+    bool telling = bits & W_PASSWORD ? m.digits || (m.others && m.lower + m.upper) || (m.upper && m.lower > m.upper + 2 && quoted)
+                                     : v.n >= 10 && m.digits >= 2 && m.kinds >= 7 && m.lower + m.upper >= 2;
+    if (!quoted && (bits & W_PASSWORD) && !m.digits)
+        telling = false;
+    if (!quoted && m.others && str_index(v, '.') < v.n && m.digits < 2)
+        telling = false;                                        /* args.password1 */
+    if (bits & W_PASSWORD && quoted && v.n >= 5 && m.lower == v.n && !words_find(h->words, v))
+        telling = true;
+    if (m.digits == v.n && v.n < 6)
+        telling = false;
+    return telling && secret_add(h, from, end, RULE_secret_field, quoted ? 85 : 75);
+}

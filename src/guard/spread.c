@@ -1,0 +1,160 @@
+/* guard/spread.c: what was found once is found wherever it stands: "Maria Keller" in a field is also "Maria", "KELLER" and "keller, maria" in the text below it.
+ * Names of one word count only where they are written with a capital. One pass over the text, against a table of the words that such a term starts with. */
+#include "guard/hunt.h"
+
+enum { TERM_LEAST = 3, LOCAL_LEAST = 4, TERMS_MAX = 1 << 20 };
+
+struct term { str text; enum rule rule; uint8_t type, score; bool capital; uint32_t next; };
+
+struct terms {
+    struct term *all;
+    uint32_t n, cap;
+    uint32_t *slots, mask;          /* by the hash of the first word; 0: none, else the number of a term, from 1 */
+    uint64_t starts[1024];          /* by the first two bytes, lower case */
+};
+
+static inline unsigned char lower(char c) { return (unsigned char)(c >= 'A' && c <= 'Z' ? c | 0x20 : c); }
+
+static uint32_t hash_word(const char *p, size_t n)
+{
+    uint32_t x = 2166136261u;
+    for (size_t i = 0; i < n; i++)
+        x = (x ^ lower(p[i])) * 16777619u;
+    return x ^ x >> 15;
+}
+
+static size_t first_word(str s)
+{
+    size_t n = 0;
+    while (n < s.n && is(s.p[n], C_WORD))
+        n++;
+    return n ? n : 1;
+}
+
+static unsigned start_of(const char *p, size_t n) { return lower(p[0]) << 8 | (n > 1 ? lower(p[1]) : 0); }
+
+static void term_add(struct hunt *h, struct terms *t, str text, enum rule rule, enum guard_type type, unsigned score, bool capital)
+{
+    if (t->n == t->cap || h->e)
+        return;
+    size_t n = first_word(text);
+    uint32_t slot = hash_word(text.p, n) & t->mask;
+    for (uint32_t i = t->slots[slot]; i; i = t->all[i - 1].next)
+        if (str_ieq(t->all[i - 1].text, text) && t->all[i - 1].type == type)
+            return;
+    t->all[t->n++] = (struct term){ text, rule, (uint8_t)type, (uint8_t)score, capital, t->slots[slot] };
+    t->slots[slot] = t->n;
+    unsigned start = start_of(text.p, n);
+    t->starts[start >> 6] |= (uint64_t)1 << (start & 63);
+}
+
+/* A name, and its words that are long enough and nothing else. */
+static void add_name(struct hunt *h, struct terms *t, str name, unsigned score)
+{
+    if (str_index(name, ' ') < name.n)
+        term_add(h, t, name, RULE_person_again, GUARD_PERSON, score, false);
+    for (str rest = name, word; rest.n;) {
+        (void)str_cut(rest, ' ', &word, &rest);
+        if (word.n && word.p[word.n - 1] == ',')
+            word.n--;
+        if (word.n >= TERM_LEAST && is(word.p[0], C_UPPER | C_HIGH) && word.p[word.n - 1] != '.' &&
+            !(words_find(h->words, word) & (W_COMMON | W_PARTICLE | W_GREETING | W_MONTH | W_COMPANY | W_STREET)))
+            term_add(h, t, word, RULE_person_again, GUARD_PERSON, score - 10, true);
+    }
+}
+
+/* The words of "maria.keller@", "keller_maria81@"; not those of an office ("info@"). */
+static void add_local(struct hunt *h, struct terms *t, str mail)
+{
+    str local = str_slice(mail.p, str_index(mail, '@'));
+    size_t at = 0;
+    while (at < local.n) {
+        size_t n = 0;
+        while (at + n < local.n && is(local.p[at + n], C_LETTER))
+            n++;
+        str word = str_slice(local.p + at, n);
+        if (n >= LOCAL_LEAST && !words_find(h->words, word))
+            term_add(h, t, word, RULE_person_again, GUARD_PERSON, 60, true);
+        at += n + 1;
+    }
+}
+
+static bool terms_room(struct hunt *h, struct terms *t, size_t n)
+{
+    size_t slots = 64;
+    n = n > TERMS_MAX ? TERMS_MAX : n;
+    while (slots < 2 * n)
+        slots *= 2;
+    t->all = arena_alloc(h->a, n * sizeof *t->all, _Alignof(struct term));
+    t->slots = arena_new(h->a, uint32_t, slots);
+    t->cap = (uint32_t)n;
+    t->mask = (uint32_t)slots - 1;
+    if (!t->all || !t->slots)
+        h->e = ERR_LIMIT;
+    return !h->e;
+}
+
+static void match_at(struct hunt *h, const struct terms *t, size_t begin, size_t word)
+{
+    uint32_t best = 0;
+    for (uint32_t i = t->slots[hash_word(h->p + begin, word) & t->mask]; i; i = t->all[i - 1].next) {
+        const struct term *x = &t->all[i - 1];
+        if (x->text.n > h->n - begin || (best && t->all[best - 1].text.n >= x->text.n) || !str_ieq(x->text, hunt_str(h, begin, begin + x->text.n)))
+            continue;
+        if ((x->capital && !is(h->p[begin], C_UPPER | C_HIGH)) || (is(x->text.p[x->text.n - 1], C_WORD) && is(hunt_at(h, begin + x->text.n), C_WORD)))
+            continue;
+        best = i;
+    }
+    if (!best)
+        return;
+    const struct term *x = &t->all[best - 1];
+    size_t end = begin + x->text.n;
+    if (x->rule == RULE_person_again) {
+        if (hunt_at(h, end) == '@')
+            return;                             /* a part of an address that is none of a person's */
+        if (x->capital)
+            hunt_name_around(h, x->score > 60, &begin, &end);
+    }
+    hunt_add(h, begin, end, x->rule, x->score);
+    if (!h->e)
+        h->spans[h->n_spans - 1].type = (enum guard_type)x->type;
+}
+
+static void match_all(struct hunt *h, const struct terms *t)
+{
+    size_t i = 0;
+    while (i < h->n && !h->e) {
+        size_t k = i;
+        while (k < h->n && is(h->p[k], C_WORD))
+            k++;
+        unsigned start = start_of(h->p + i, k > i ? k - i : 1);
+        if (t->starts[start >> 6] >> (start & 63) & 1)
+            match_at(h, t, i, k > i ? k - i : 1);
+        i = k > i ? k : i + 1;
+    }
+}
+
+void hunt_spread(struct hunt *h, const struct guard_word *deny, size_t n_deny)
+{
+    struct terms *t;
+    size_t room = n_deny, found = h->n_spans;
+    for (size_t i = 0; i < found; i++)
+        room += h->spans[i].type == GUARD_PERSON ? 8 : h->spans[i].type == GUARD_EMAIL ? 4 : 0;
+    if (!room || h->e)
+        return;
+    t = arena_new(h->a, struct terms, 1);
+    if (!t)
+        h->e = ERR_LIMIT;
+    if (!t || !terms_room(h, t, room))
+        return;
+    for (size_t i = 0; i < n_deny; i++)
+        term_add(h, t, deny[i].text, RULE_custom, deny[i].type, 100, false);
+    for (size_t i = 0; i < found; i++) {
+        str text = hunt_str(h, h->spans[i].begin, h->spans[i].end);
+        if (h->spans[i].type == GUARD_PERSON)
+            add_name(h, t, text, h->spans[i].score < 70 ? h->spans[i].score : 75);
+        else if (h->spans[i].rule == RULE_email)
+            add_local(h, t, text);
+    }
+    match_all(h, t);
+}
