@@ -22,7 +22,7 @@ bool hunt_alone_after(const struct hunt *h, size_t end)
 }
 
 enum { SAYS_NO = W_OTHER | W_VERSION | W_DATE };
-enum { SAYS_YES = W_PHONE | W_CARD | W_SSN | W_ID | W_PASSPORT | W_BIRTH };
+enum { SAYS_YES = W_IP | W_PHONE | W_CARD | W_SSN | W_ID | W_PASSPORT | W_BIRTH };
 
 static uint32_t gathered(const struct hunt *h, size_t at)
 {

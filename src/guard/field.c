@@ -51,10 +51,12 @@ static size_t bare_end(const struct hunt *h, size_t i, bool word)
         unsigned char c = (unsigned char)h->p[k];
         if (c < ' ' || c == '"' || c == '<' || c == '|' || c == ';' || c == '{' || c == '}')
             break;
-        if (word && (c == ' ' || c == ',' || c == '&' || c == '\'' || c == '`' || c == '>' || c == '\\'))
+        if (word && ((c == '=' && is(hunt_at(h, k + 1), C_WORD)) || c == ' ' || c == ',' || c == '&' || c == '\'' || c == '`' || c == '>' || c == '\\'))
             break;
         if (!word && (c == '(' || c == '=' || (c == ' ' && hunt_at(h, k + 1) == ' ')))
             break;
+        if (!word && c == ':' && hunt_at(h, k + 1) == ' ')
+            return i;                   /* the next label */
     }
     while (k > i && (h->p[k - 1] == ' ' || ((unsigned char)h->p[k - 1] & 0xC0) == 0x80))
         if (h->p[--k] != ' ' && ((unsigned char)h->p[k] & 0xC0) == 0x80 && k + 1 < h->n && ((unsigned char)h->p[k + 1] & 0xC0) != 0x80)

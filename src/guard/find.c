@@ -31,9 +31,13 @@ enum { WORD_MAX = 200 };
 
 static bool words_are_right(const struct guard_word *w, size_t n, enum guard_type last)
 {
-    for (size_t i = 0; i < n; i++)
-        if (!w[i].text.n || w[i].text.n > WORD_MAX || !str_is_utf8(w[i].text) || (unsigned)w[i].type > last)
+    for (size_t i = 0; i < n; i++) {
+        size_t k = 0;
+        while (k < w[i].text.n && !is(w[i].text.p[k], C_WORD))
+            k++;
+        if (k == w[i].text.n || w[i].text.n > WORD_MAX || !str_is_utf8(w[i].text) || (unsigned)w[i].type > last)
             return false;
+    }
     return true;
 }
 
@@ -99,14 +103,14 @@ void hunt_add(struct hunt *h, size_t begin, size_t end, enum rule rule, unsigned
     h->spans[h->n_spans++] = (struct guard_span){ begin, end, rules[rule].type, (uint16_t)rule, (uint8_t)score };
 }
 
-static void hunt_mark(struct hunt *h, size_t at)
+static void hunt_mark(struct hunt *h, size_t at, bool is_long)
 {
     char c = h->p[at];
     if (c == '@')
         rule_email(h, at, 1);
     else if (c == ':' || c == '=')
         rule_colon(h, at);
-    else if (at >= SCAN_LONG - 1 && is(c, C_TOKEN) && hunt_back(h, at, C_TOKEN, SCAN_LONG) == SCAN_LONG - 1 && rule_token(h, at))
+    else if (is_long && rule_token(h, at))
         return;
     else if (is(c, C_DIGIT) && at >= h->dull)
         rule_digits(h, at);
@@ -114,16 +118,16 @@ static void hunt_mark(struct hunt *h, size_t at)
         rule_capital(h, at);
 }
 
-static void hunt_marks(const struct guard_finder *f, struct hunt *h)
+static void hunt_marks(struct hunt *h)
 {
     struct scan s = { 0 };
     uint16_t at[SCAN_CHUNK];
     for (size_t base = 0; base < h->n && !h->e; base += SCAN_CHUNK) {
         size_t n = h->n - base < SCAN_CHUNK ? h->n - base : SCAN_CHUNK;
-        size_t found = f->scan(&s, h->p + base, n, at);
+        size_t found = h->scan(&s, h->p + base, n, at);
         for (size_t i = 0; i < found && !h->e; i++)
-            if (base + at[i] >= h->done)
-                hunt_mark(h, base + at[i]);
+            if (base + (at[i] & (SCAN_IS_LONG - 1)) >= h->done)
+                hunt_mark(h, base + (at[i] & (SCAN_IS_LONG - 1)), at[i] & SCAN_IS_LONG);
     }
 }
 
@@ -188,12 +192,12 @@ static void spans_settle(struct hunt *h)
 
 enum err guard_find(const struct guard_finder *f, struct arena *a, str text, struct guard_span **out, size_t *n)
 {
-    struct hunt h = { .words = f->words, .forms = f->forms, .a = a, .p = text.p, .n = text.n };
+    struct hunt h = { .words = f->words, .forms = f->forms, .scan = f->scan, .a = a, .p = text.p, .n = text.n };
     if (text.n > f->o.max_bytes)
         return ERR_LIMIT;
     if (!str_is_utf8(text))
         return ERR_SYNTAX;
-    hunt_marks(f, &h);
+    hunt_marks(&h);
     spans_filter(f, &h);            /* what the owner allows does not spread */
     hunt_spread(&h, f->o.deny, f->o.n_deny);
     if (h.e)

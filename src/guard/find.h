@@ -68,7 +68,7 @@ enum { GUARD_SCORE_LEAST = 50 };
 /* Immutable when made. */
 struct guard_finder;
 
-/* `o` may be NULL. ERR_MEMORY; ERR_RANGE: a word is empty, longer than 200 bytes, no UTF-8, or its type is none. */
+/* `o` may be NULL. ERR_MEMORY; ERR_RANGE: a word has no letter or digit, is longer than 200 bytes, no UTF-8, or its type is none. */
 enum err guard_finder_new(const struct guard_options *o, struct guard_finder **out);
 void guard_finder_free(struct guard_finder *f);         /* NULL is fine */
 

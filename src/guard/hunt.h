@@ -14,6 +14,7 @@ struct forms *forms_new(struct arena *a);
 struct hunt {
     const struct words *words;
     const struct forms *forms;
+    scan_fn *scan;
     struct arena *a;
     const char *p;                  /* the text */
     size_t n;

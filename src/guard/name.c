@@ -37,7 +37,7 @@ static size_t name_end(const struct hunt *h, size_t i, unsigned *words)
         if (*words == 0 && at != i)
             break;
         word = name_word(h, at);
-        if (!word || words_find(h->words, hunt_str(h, at, word)) & (W_COMMON | W_COMPANY | W_MONTH) || (word - at < 2 && *words == 0))
+        if (!word || words_find(h->words, hunt_str(h, at, word)) & (W_COMMON | W_COMPANY | W_MONTH | W_GREETING) || (word - at < 2 && *words == 0))
             break;
         end = word;
         ++*words;
@@ -197,10 +197,11 @@ void rule_capital(struct hunt *h, size_t at)
     if (before != ' ' && before != '(')
         return;
     uint32_t bits = word_before(h, at, &begin);
-    if (!(bits & W_GREETING))
+    bool greeting = bits & W_GREETING && is(h->p[begin], C_UPPER) && (before == '(' || is(h->p[begin + 1], C_LOWER));
+    if (!greeting && !(bits & W_INTRO))
         return;
     end = name_end(h, at, &words);
-    if (words && !is_company(h, at, end))
+    if (words > !greeting && !is_company(h, at, end))
         person_add(h, at, end, RULE_person_greeting, words > 1 ? 80 : 70);
 }
 

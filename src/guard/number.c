@@ -98,7 +98,7 @@ static bool rule_iban(struct hunt *h, size_t begin)
 static bool ipv4_is_nobodys(const unsigned b[4])
 {
     return b[0] == 127 || b[0] == 0 || b[0] == 255 || (b[0] == 192 && b[1] == 0 && b[2] == 2) || (b[0] == 198 && b[1] == 51 && b[2] == 100) ||
-           (b[0] == 203 && b[1] == 0 && b[2] == 113);           /* loopback, "this", masks, RFC 5737 */
+           (b[0] == 203 && b[1] == 0 && b[2] == 113) || (b[2] == 0 && b[3] == 0);       /* loopback, "this", masks, RFC 5737, networks */
 }
 
 bool rule_ipv4(struct hunt *h, size_t at)
@@ -123,7 +123,10 @@ bool rule_ipv4(struct hunt *h, size_t at)
     h->done = i;
     if (!hunt_alone_before(h, at) || ipv4_is_nobodys(byte) || hunt_context(h, at) & W_VERSION)
         return true;
-    hunt_add(h, at, i, RULE_ipv4, byte[0] > 9 || hunt_context(h, at) ? 85 : 75);
+    bool low = byte[0] < 10 && byte[1] < 32 && byte[2] < 32 && byte[3] < 32;      /* a chapter, if nothing says an address */
+    if (low && !(hunt_context(h, at) & W_IP))
+        return true;
+    hunt_add(h, at, i, RULE_ipv4, low ? 75 : 85);
     return true;
 }
 
@@ -188,7 +191,7 @@ static bool rule_ipv6(struct hunt *h, size_t colon)
         return false;
     h->done = i;
     str v = hunt_str(h, begin, i);
-    if (!str_starts(v, S("2001:db8")) && !str_starts(v, S("2001:DB8")) && !str_starts(v, S("2001:0db8")) && (groups > 3 || longest == 4))
+    if (!str_starts(v, S("2001:db8")) && !str_starts(v, S("2001:DB8")) && !str_starts(v, S("2001:0db8")) && (groups > 3 || longest == 4) && !str_ends(v, S("::")) && !str_starts(v, S("ff0")))
         hunt_add(h, begin, i, RULE_ipv6, 90);
     return true;
 }
@@ -356,6 +359,19 @@ static bool rule_ids_apart(struct hunt *h, size_t at)
     return k && k < 3 && hunt_alone_before(h, at - 1 - k) && rule_ids(h, at - 1 - k);
 }
 
+/* A list of small numbers is no value, however it goes on: "1 2 3 4 …", "1.1.1.1.…". */
+static bool rule_list(struct hunt *h, size_t at, size_t run, char separator)
+{
+    size_t i = at, groups = 0;
+    while (groups < 12 && hunt_run(h, i, C_DIGIT, 3) == run && hunt_at(h, i + run) == separator && !is(separator, C_WORD)) {
+        i += run + 1;
+        groups++;
+    }
+    if (groups > 8)
+        h->dull = i;
+    return groups > 8;
+}
+
 void rule_digits(struct hunt *h, size_t at)
 {
     size_t run = hunt_run(h, at, C_DIGIT, 32), end = at + run;
@@ -365,6 +381,8 @@ void rule_digits(struct hunt *h, size_t at)
     if (before == '%' && hunt_at(h, at) == '4' && hunt_at(h, at + 1) == '0')
         rule_email(h, at - 1, 3);
     if (h->done > at)
+        return;
+    if (run < 3 && rule_list(h, at, run, after))
         return;
     if (run >= 32) {
         for (h->dull = end; h->dull < h->n && is(h->p[h->dull], C_DIGIT);)

@@ -227,7 +227,7 @@ static bool phone_national(struct hunt *h, size_t begin, const struct dialled *d
     if (!best || (groups < d->groups && d->separator[groups] != ' ' && d->separator[groups] != '-'))
         return false;
     uint32_t context = hunt_context(h, begin);
-    bool said = context & W_PHONE;
+    bool said = context & W_PHONE && !(best->sizes[0] == ':' && context & W_WEAK);
     if (context & (W_OTHER | W_VERSION | W_ID | W_SSN | W_CARD) ? !said : !said && !best->alone)
         return false;
     if (groups < d->groups && !said)
@@ -250,7 +250,7 @@ bool rule_phone(struct hunt *h, size_t at)
         bool before = begin < 2 || !is(h->p[begin - 2], C_ALNUM | C_UNDER) || h->p[begin - 2] == '=';
         return g && before && phone_add(h, begin - 1, d.end[g - 1], RULE_phone_e164, 90);
     }
-    if (!hunt_alone_before(h, begin) || d.groups == 0)
+    if (!hunt_alone_before(h, begin) || d.groups == 0 || str_starts(str_slice(d.digits, d.n), S("0123456")))
         return false;
     if (d.digits[0] == '0' && d.digits[1] == '0') {
         unsigned g = international(&d, 2);

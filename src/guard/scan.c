@@ -27,12 +27,24 @@ const uint8_t scan_class[256] = {
 
 struct masks { uint64_t digit, start, word, token, mark; };
 
-/* The marks of one block from its masks; the state moves on. */
-static inline uint64_t marks_of(struct scan *s, const struct masks *m)
+static inline size_t marks_put(uint64_t marks, uint64_t longs, size_t base, uint16_t *at)
 {
-    uint64_t after_word = m->word << 1 | s->word >> 63;
+    size_t n = 0;
+    for (; marks; marks &= marks - 1) {
+        unsigned i = (unsigned)__builtin_ctzll(marks);
+        at[n++] = (uint16_t)(base + i + (longs >> i & 1) * SCAN_IS_LONG);
+    }
+    return n;
+}
+
+/* Writes the marks of one block from its masks; the state moves on. Returns how many. */
+static inline size_t marks_of(struct scan *s, const struct masks *m, size_t base, uint16_t *at)
+{
+    uint64_t after_word = m->word << 1 | s->word >> 63, run = m->token, before;
+    s->word = m->word;
+    if (s->words)
+        return marks_put(m->word & ~after_word, 0, base, at);
     uint64_t found = m->mark | (m->digit & ~(m->digit << 1 | s->digit >> 63)) | (m->start & ~after_word);
-    uint64_t run = m->token, before;
     for (int k = 0; k < 4; k++) {
         before = s->run[k];
         s->run[k] = run;
@@ -40,17 +52,9 @@ static inline uint64_t marks_of(struct scan *s, const struct masks *m)
     }
     before = s->run[4];
     s->run[4] = run;
-    s->word = m->word;
     s->digit = m->digit;
-    return found | (run & ~(run << 1 | before >> 63));
-}
-
-static inline size_t marks_put(uint64_t marks, size_t base, uint16_t *at)
-{
-    size_t n = 0;
-    for (; marks; marks &= marks - 1)
-        at[n++] = (uint16_t)(base + (size_t)__builtin_ctzll(marks));
-    return n;
+    run &= ~(run << 1 | before >> 63);
+    return marks_put(found | run, run, base, at);
 }
 
 static void masks_plain(const unsigned char *p, size_t n, struct masks *m)
@@ -72,7 +76,7 @@ size_t scan_plain(struct scan *s, const char *p, size_t n, uint16_t *at)
     struct masks m;
     for (size_t i = 0; i < n; i += 64) {
         masks_plain((const unsigned char *)p + i, n - i < 64 ? n - i : 64, &m);
-        found += marks_put(marks_of(s, &m), i, at + found);
+        found += marks_of(s, &m, i, at + found);
     }
     return found;
 }
@@ -112,11 +116,11 @@ AVX2 size_t scan_avx2(struct scan *s, const char *p, size_t n, uint16_t *at)
         m = (struct masks){ 0 };
         masks_half(p + i, 0, &m);
         masks_half(p + i + 32, 32, &m);
-        found += marks_put(marks_of(s, &m), i, at + found);
+        found += marks_of(s, &m, i, at + found);
     }
     if (i < n) {
         masks_plain((const unsigned char *)p + i, n - i, &m);
-        found += marks_put(marks_of(s, &m), i, at + found);
+        found += marks_of(s, &m, i, at + found);
     }
     return found;
 }

@@ -13,11 +13,15 @@ enum { SCAN_LONG = 16, SCAN_CHUNK = 4096 };
 struct scan {
     uint64_t word, digit;           /* the last block's masks, of which the last bit counts */
     uint64_t run[5];                /* of run[k] bit i says: the 2^k bytes that end at i are token bytes */
+    bool words;                     /* set by the caller: the marks are the starts of words, and nothing else */
 };
 
 typedef size_t scan_fn(struct scan *s, const char *p, size_t n, uint16_t *at);
 
-/* Writes the marks of the `n` <= SCAN_CHUNK bytes at `p`, as offsets into them, ascending, to `at` (room for SCAN_CHUNK); returns how many.
+/* Added to the offset of a mark that is the SCAN_LONG-th byte of a token. */
+enum { SCAN_IS_LONG = 1 << 15 };
+
+/* Writes the marks of the `n` <= SCAN_CHUNK bytes at `p`, as offsets into them, ascending, SCAN_IS_LONG apart, to `at` (room for SCAN_CHUNK); returns how many.
  * Every chunk but the last is SCAN_CHUNK long. */
 scan_fn scan_plain, scan_avx2;
 bool scan_has_avx2(void);           /* on this CPU, and built for it: else scan_avx2() may not be called */

@@ -3,36 +3,23 @@
 #include "guard/hunt.h"
 
 /* Prefixes that issuers publish, and how many token bytes follow at least. */
-static const struct { const char *prefix; uint8_t least; } prefixes[] = {
-    { "sk-ant-", 24 },      { "sk-proj-", 24 },     { "sk-svcacct-", 24 }, { "sk-admin-", 24 }, { "sk-or-v1-", 32 },  { "sk-lf-", 24 },      { "sk-", 24 },
-    { "sk_live_", 16 },     { "sk_test_", 16 },     { "rk_live_", 16 },    { "rk_test_", 16 },  { "whsec_", 24 },     { "ghp_", 30 },        { "gho_", 30 },
-    { "ghu_", 30 },         { "ghs_", 30 },         { "ghr_", 30 },        { "github_pat_", 40 }, { "glpat-", 16 },   { "gldt-", 16 },       { "glrt-", 16 },
-    { "glptt-", 30 },       { "glcbt-", 16 },       { "xoxb-", 16 },       { "xoxp-", 16 },     { "xoxa-", 16 },      { "xoxr-", 16 },       { "xoxs-", 16 },
-    { "xoxe-", 16 },        { "xapp-", 16 },        { "AIza", 30 },        { "ya29-", 20 },     { "GOCSPX-", 20 },    { "hf_", 28 },         { "gsk_", 32 },
-    { "xai-", 32 },         { "pplx-", 32 },        { "r8_", 30 },         { "nvapi-", 32 },    { "tgp_v1_", 24 },    { "csk-", 32 },        { "fw_", 20 },
-    { "npm_", 30 },         { "pypi-", 32 },        { "rubygems_", 32 },   { "dop_v1_", 40 },   { "doo_v1_", 40 },    { "dor_v1_", 40 },     { "shpat_", 28 },
-    { "shpss_", 28 },       { "shpca_", 28 },       { "shppa_", 28 },      { "sq0atp-", 20 },   { "sq0csp-", 30 },    { "EAAA", 56 },        { "lin_api_", 30 },
-    { "dapi", 32 },         { "dckr_pat_", 20 },    { "hvs-", 24 },        { "pscale_tkn_", 30 }, { "pscale_pw_", 30 }, { "rnd_", 24 },      { "sntrys_", 30 },
-    { "sntryu_", 30 },      { "glsa_", 30 },        { "glc_", 30 },        { "NRAK-", 24 },     { "PMAK-", 24 },      { "ATATT3", 40 },      { "ATCTT3", 40 },
-    { "AGE-SECRET-KEY-", 40 }, { "figd_", 30 },     { "ntn_", 30 },        { "secret_", 40 },   { "sbp_", 36 },       { "vercel_", 20 },     { "tfp_", 30 },
-    { "key-", 32 },         { "SK", 32 },           { "pat-na1-", 30 },    { "tskey-", 24 },    { "CFPAT-", 30 },     { "jina_", 30 },       { "voyage-", 30 },
-    { "pcsk_", 30 },        { "lsv2_pt_", 30 },     { "lsv2_sk_", 30 },    { "re_", 28 },       { "phc_", 36 },       { "phx_", 36 },        { "EZAK", 40 },
+static const struct { str text; uint8_t least; } prefixes[] = {
+    { S("sk-ant-"), 24 },      { S("sk-proj-"), 24 },     { S("sk-svcacct-"), 24 }, { S("sk-admin-"), 24 }, { S("sk-or-v1-"), 32 },  { S("sk-lf-"), 24 },      { S("sk-"), 24 },
+    { S("sk_live_"), 16 },     { S("sk_test_"), 16 },     { S("rk_live_"), 16 },    { S("rk_test_"), 16 },  { S("whsec_"), 24 },     { S("ghp_"), 30 },        { S("gho_"), 30 },
+    { S("ghu_"), 30 },         { S("ghs_"), 30 },         { S("ghr_"), 30 },        { S("github_pat_"), 40 }, { S("glpat-"), 16 },   { S("gldt-"), 16 },       { S("glrt-"), 16 },
+    { S("glptt-"), 30 },       { S("glcbt-"), 16 },       { S("xoxb-"), 16 },       { S("xoxp-"), 16 },     { S("xoxa-"), 16 },      { S("xoxr-"), 16 },       { S("xoxs-"), 16 },
+    { S("xoxe-"), 16 },        { S("xapp-"), 16 },        { S("AIza"), 30 },        { S("ya29-"), 20 },     { S("GOCSPX-"), 20 },    { S("hf_"), 28 },         { S("gsk_"), 32 },
+    { S("xai-"), 32 },         { S("pplx-"), 32 },        { S("r8_"), 30 },         { S("nvapi-"), 32 },    { S("tgp_v1_"), 24 },    { S("csk-"), 32 },        { S("fw_"), 20 },
+    { S("npm_"), 30 },         { S("pypi-"), 32 },        { S("rubygems_"), 32 },   { S("dop_v1_"), 40 },   { S("doo_v1_"), 40 },    { S("dor_v1_"), 40 },     { S("shpat_"), 28 },
+    { S("shpss_"), 28 },       { S("shpca_"), 28 },       { S("shppa_"), 28 },      { S("sq0atp-"), 20 },   { S("sq0csp-"), 30 },    { S("EAAA"), 56 },        { S("lin_api_"), 30 },
+    { S("dapi"), 32 },         { S("dckr_pat_"), 20 },    { S("hvs-"), 24 },        { S("pscale_tkn_"), 30 }, { S("pscale_pw_"), 30 }, { S("rnd_"), 24 },      { S("sntrys_"), 30 },
+    { S("sntryu_"), 30 },      { S("glsa_"), 30 },        { S("glc_"), 30 },        { S("NRAK-"), 24 },     { S("PMAK-"), 24 },      { S("ATATT3"), 40 },      { S("ATCTT3"), 40 },
+    { S("AGE-SECRET-KEY-"), 40 }, { S("figd_"), 30 },     { S("ntn_"), 30 },        { S("secret_"), 40 },   { S("sbp_"), 36 },       { S("vercel_"), 20 },     { S("tfp_"), 30 },
+    { S("key-"), 32 },         { S("SK"), 32 },           { S("pat-na1-"), 30 },    { S("tskey-"), 24 },    { S("CFPAT-"), 30 },     { S("jina_"), 30 },       { S("voyage-"), 30 },
+    { S("pcsk_"), 30 },        { S("lsv2_pt_"), 30 },     { S("lsv2_sk_"), 30 },    { S("re_"), 28 },       { S("phc_"), 36 },       { S("phx_"), 36 },        { S("EZAK"), 40 },
 };
 
 static inline char lower(char c) { return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c; }
-
-static bool holds(str v, const char *what)
-{
-    size_t n = strlen(what);
-    for (size_t i = 0; i + n <= v.n; i++) {
-        size_t k = 0;
-        while (k < n && lower(v.p[i + k]) == what[k])
-            k++;
-        if (k == n)
-            return true;
-    }
-    return false;
-}
 
 /* How mixed a value is. */
 struct mix { unsigned upper, lower, digits, others, kinds, run; };
@@ -56,15 +43,34 @@ static struct mix mix_of(str v)
     return m;
 }
 
+/* Whether one of `words` stands in `v`, whose letters may be capitals. */
+static bool holds_any(str v, const str *words, size_t n)
+{
+    uint64_t first[4] = { 0 };
+    for (size_t i = 0; i < n; i++)
+        first[(unsigned char)words[i].p[0] >> 6] |= (uint64_t)1 << (words[i].p[0] & 63);
+    for (size_t at = 0; at < v.n; at++) {
+        unsigned char c = (unsigned char)lower(v.p[at]);
+        for (size_t i = 0; first[c >> 6] >> (c & 63) & 1 && i < n; i++) {
+            size_t k = 0;
+            if ((unsigned char)words[i].p[0] != c || words[i].n > v.n - at)
+                continue;
+            while (k < words[i].n && lower(v.p[at + k]) == words[i].p[k])
+                k++;
+            if (k == words[i].n)
+                return true;
+        }
+    }
+    return false;
+}
+
 /* Stands for a secret, and is none. */
 static bool is_placeholder(str v)
 {
-    static const char *const words[] = { "your", "example", "placeholder", "xxxx", "...", "changeme", "change_me", "redacted", "dummy", "insert", "replace", "<", "${", "{{", "****",
-                                         "environ", "getenv", "process.env", "todo", "sample", "00000000", "12345678", "abcdefgh", "\xE2\x80\xA6", "%s", "$(", "[masked", "fake", "__" };
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-        if (holds(v, words[i]))
-            return true;
-    return mix_of(v).run > 7 || (v.n && v.p[0] == '$');
+    static const str words[] = { S("your"),    S("example"), S("placeholder"), S("xxxx"),        S("..."),  S("changeme"), S("change_me"), S("redacted"), S("dummy"),        S("insert"),
+                                 S("replace"), S("<"),       S("${"),          S("{{"),          S("****"), S("environ"),  S("getenv"),    S("process.env"), S("todo"),      S("sample"),
+                                 S("00000000"), S("12345678"), S("abcdefgh"),  S("\xE2\x80\xA6"), S("%s"),  S("$("),       S("[masked"),   S("fake"),     S("__") };
+    return holds_any(v, words, sizeof words / sizeof *words) || mix_of(v).run > 7 || (v.n && v.p[0] == '$');
 }
 
 /* ---- tokens with a prefix ---- */
@@ -106,8 +112,8 @@ static bool is_aws_id(const struct hunt *h, size_t begin, size_t end)
 static bool has_prefix(str v)
 {
     for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++) {
-        str p = str_of(prefixes[i].prefix);
-        if (v.p[0] != p.p[0] || !str_starts(v, p) || v.n < p.n + prefixes[i].least)
+        str p = prefixes[i].text;
+        if (v.p[0] != p.p[0] || v.p[1] != p.p[1] || !str_starts(v, p) || v.n < p.n + prefixes[i].least)
             continue;
         struct mix m = mix_of(str_skip(v, p.n));
         if ((m.digits >= 2 || (m.upper >= 4 && m.lower >= 4)) && m.kinds >= 8 && m.others * 3 < v.n)
@@ -244,16 +250,16 @@ static bool is_expression(str v)
     for (size_t i = 0; i < v.n; i++)
         if (strchr("(){}[]", v.p[i]) && v.p[i])
             return true;
-    return holds(v, "->") || holds(v, "::") || v.p[0] == '&' || v.p[0] == '*';
+    return str_find(v, S("->")) < v.n || str_find(v, S("::")) < v.n || v.p[0] == '&' || v.p[0] == '*';
 }
 
 bool rule_secret_value(struct hunt *h, uint32_t bits, size_t begin, size_t end, bool quoted)
 {
     str v = without_scheme(hunt_str(h, begin, end));
     size_t from = end - v.n;
-    struct mix m = mix_of(v);
     if (v.n < 4 || v.n > 512 || str_index(v, ' ') < v.n || (!quoted && is_expression(v)))
         return false;
+    struct mix m = mix_of(v);
     bool telling = bits & W_PASSWORD ? m.digits || (m.others && m.lower + m.upper) || (m.upper && m.lower > m.upper + 2 && quoted)
                                      : v.n >= 10 && m.digits >= 2 && m.kinds >= 7 && m.lower + m.upper >= 2;
     if (!quoted && (bits & W_PASSWORD) && !m.digits)

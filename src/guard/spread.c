@@ -4,13 +4,14 @@
 
 enum { TERM_LEAST = 3, LOCAL_LEAST = 4, TERMS_MAX = 1 << 20 };
 
-struct term { str text; enum rule rule; uint8_t type, score; bool capital; uint32_t next; };
+/* `lead`: bytes of the text before its first word, by which it is looked up. */
+struct term { str text; enum rule rule; uint8_t type, score, lead; bool capital; uint32_t next; };
 
 struct terms {
     struct term *all;
     uint32_t n, cap;
     uint32_t *slots, mask;          /* by the hash of the first word; 0: none, else the number of a term, from 1 */
-    uint64_t starts[1024];          /* by the first two bytes, lower case */
+    uint64_t starts[1024];          /* by the first three bytes, lower case: most words are no start of a term */
 };
 
 static inline unsigned char lower(char c) { return (unsigned char)(c >= 'A' && c <= 'Z' ? c | 0x20 : c); }
@@ -28,23 +29,31 @@ static size_t first_word(str s)
     size_t n = 0;
     while (n < s.n && is(s.p[n], C_WORD))
         n++;
-    return n ? n : 1;
+    return n;
 }
 
-static unsigned start_of(const char *p, size_t n) { return lower(p[0]) << 8 | (n > 1 ? lower(p[1]) : 0); }
+/* Of the first three bytes; what is not there is 0. */
+static unsigned start_of(const char *p, size_t n)
+{
+    uint32_t x = lower(p[0]) | (uint32_t)(n > 1 ? lower(p[1]) : 0) << 8 | (uint32_t)(n > 2 ? lower(p[2]) : 0) << 16;
+    return x * 2654435761u >> 16;
+}
 
 static void term_add(struct hunt *h, struct terms *t, str text, enum rule rule, enum guard_type type, unsigned score, bool capital)
 {
     if (t->n == t->cap || h->e)
         return;
-    size_t n = first_word(text);
-    uint32_t slot = hash_word(text.p, n) & t->mask;
+    size_t lead = 0, n;
+    while (lead < text.n && !is(text.p[lead], C_WORD))
+        lead++;
+    n = first_word(str_skip(text, lead));
+    uint32_t slot = hash_word(text.p + lead, n) & t->mask;
     for (uint32_t i = t->slots[slot]; i; i = t->all[i - 1].next)
         if (str_ieq(t->all[i - 1].text, text) && t->all[i - 1].type == type)
             return;
-    t->all[t->n++] = (struct term){ text, rule, (uint8_t)type, (uint8_t)score, capital, t->slots[slot] };
+    t->all[t->n++] = (struct term){ text, rule, (uint8_t)type, (uint8_t)score, (uint8_t)lead, capital, t->slots[slot] };
     t->slots[slot] = t->n;
-    unsigned start = start_of(text.p, n);
+    unsigned start = start_of(text.p + lead, n < 3 ? n : 3);
     t->starts[start >> 6] |= (uint64_t)1 << (start & 63);
 }
 
@@ -57,7 +66,7 @@ static void add_name(struct hunt *h, struct terms *t, str name, unsigned score)
         (void)str_cut(rest, ' ', &word, &rest);
         if (word.n && word.p[word.n - 1] == ',')
             word.n--;
-        if (word.n >= TERM_LEAST && is(word.p[0], C_UPPER | C_HIGH) && word.p[word.n - 1] != '.' &&
+        if (score >= 70 && word.n >= TERM_LEAST && is(word.p[0], C_UPPER | C_HIGH) && word.p[word.n - 1] != '.' &&
             !(words_find(h->words, word) & (W_COMMON | W_PARTICLE | W_GREETING | W_MONTH | W_COMPANY | W_STREET)))
             term_add(h, t, word, RULE_person_again, GUARD_PERSON, score - 10, true);
     }
@@ -94,43 +103,60 @@ static bool terms_room(struct hunt *h, struct terms *t, size_t n)
     return !h->e;
 }
 
+/* Whether the term stands where a word begins at `begin`. */
+static bool stands_at(const struct hunt *h, const struct term *x, size_t begin)
+{
+    if (x->lead > begin || x->text.n > h->n - (begin - x->lead))
+        return false;
+    size_t from = begin - x->lead, end = from + x->text.n;
+    if (!str_ieq(x->text, hunt_str(h, from, end)) || (x->capital && !is(h->p[begin], C_UPPER | C_HIGH)))
+        return false;
+    return !is(h->p[end - 1], C_WORD) || !is(hunt_at(h, end), C_WORD);
+}
+
 static void match_at(struct hunt *h, const struct terms *t, size_t begin, size_t word)
 {
-    uint32_t best = 0;
-    for (uint32_t i = t->slots[hash_word(h->p + begin, word) & t->mask]; i; i = t->all[i - 1].next) {
-        const struct term *x = &t->all[i - 1];
-        if (x->text.n > h->n - begin || (best && t->all[best - 1].text.n >= x->text.n) || !str_ieq(x->text, hunt_str(h, begin, begin + x->text.n)))
-            continue;
-        if ((x->capital && !is(h->p[begin], C_UPPER | C_HIGH)) || (is(x->text.p[x->text.n - 1], C_WORD) && is(hunt_at(h, begin + x->text.n), C_WORD)))
-            continue;
-        best = i;
-    }
+    const struct term *best = NULL;
+    for (uint32_t i = t->slots[hash_word(h->p + begin, word) & t->mask]; i; i = t->all[i - 1].next)
+        if ((!best || t->all[i - 1].text.n > best->text.n) && stands_at(h, &t->all[i - 1], begin))
+            best = &t->all[i - 1];
     if (!best)
         return;
-    const struct term *x = &t->all[best - 1];
-    size_t end = begin + x->text.n;
-    if (x->rule == RULE_person_again) {
+    size_t from = begin - best->lead, end = from + best->text.n;
+    if (best->rule == RULE_person_again) {
         if (hunt_at(h, end) == '@')
             return;                             /* a part of an address that is none of a person's */
-        if (x->capital)
-            hunt_name_around(h, x->score > 60, &begin, &end);
+        if (best->capital)
+            hunt_name_around(h, best->score > 60, &from, &end);
     }
-    hunt_add(h, begin, end, x->rule, x->score);
+    hunt_add(h, from, end, best->rule, best->score);
     if (!h->e)
-        h->spans[h->n_spans - 1].type = (enum guard_type)x->type;
+        h->spans[h->n_spans - 1].type = (enum guard_type)best->type;
+}
+
+static size_t word_length(const struct hunt *h, size_t i)
+{
+    size_t k = i;
+    while (k < h->n && is(h->p[k], C_WORD))
+        k++;
+    return k - i;
 }
 
 static void match_all(struct hunt *h, const struct terms *t)
 {
-    size_t i = 0;
-    while (i < h->n && !h->e) {
-        size_t k = i;
-        while (k < h->n && is(h->p[k], C_WORD))
-            k++;
-        unsigned start = start_of(h->p + i, k > i ? k - i : 1);
-        if (t->starts[start >> 6] >> (start & 63) & 1)
-            match_at(h, t, i, k > i ? k - i : 1);
-        i = k > i ? k : i + 1;
+    struct scan s = { .words = true };
+    uint16_t at[SCAN_CHUNK];
+    for (size_t base = 0; base < h->n && !h->e; base += SCAN_CHUNK) {
+        size_t n = h->n - base < SCAN_CHUNK ? h->n - base : SCAN_CHUNK, found = h->scan(&s, h->p + base, n, at);
+        for (size_t i = 0; i < found && !h->e; i++) {
+            const char *p = h->p + base + at[i];
+            size_t left = h->n - base - at[i], k = 1;
+            while (k < 3 && k < left && is(p[k], C_WORD))
+                k++;
+            unsigned start = start_of(p, k);
+            if (t->starts[start >> 6] >> (start & 63) & 1)
+                match_at(h, t, base + at[i], word_length(h, base + at[i]));
+        }
     }
 }
 
@@ -152,7 +178,7 @@ void hunt_spread(struct hunt *h, const struct guard_word *deny, size_t n_deny)
     for (size_t i = 0; i < found; i++) {
         str text = hunt_str(h, h->spans[i].begin, h->spans[i].end);
         if (h->spans[i].type == GUARD_PERSON)
-            add_name(h, t, text, h->spans[i].score < 70 ? h->spans[i].score : 75);
+            add_name(h, t, text, h->spans[i].score < 70 || (h->spans[i].rule == RULE_person_mail && str_index(text, ' ') == text.n) ? 60 : 75);
         else if (h->spans[i].rule == RULE_email)
             add_local(h, t, text);
     }

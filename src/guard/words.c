@@ -3,13 +3,13 @@
 
 /* Bits, and the words that have them. */
 static const struct { uint32_t bits; const char *words; } lists[] = {
-    { W_PHONE | W_WEAK, "numéro numero numer nummer contact number" },
+    { W_PHONE | W_WEAK, "call called calling reach ring dial cell numéro numero numer nummer contact number" },
     { W_NAME | W_GIVEN, "full_name fullname first_name firstname last_name lastname surname given_name givenname family_name familyname forename prénom prenom apellido "
                         "apellidos cognome vorname nachname achternaam voornaam imię nazwisko account_holder accountholder cardholder card_holder holder kontoinhaber "
                         "titular customer_name contact_name patient reporter assignee assigned_to 姓名 名前 氏名 naam" },
     { W_PHONE, "phone telephone phones telefon telefono teléfono téléphone tel telf tél téléfono telefoon telefone telefoonnummer telefonnummer rufnummer mobile mobil "
-               "móvil movil handy cell cellphone cellular mobiel celular cellulare call called calling sms texted whatsapp fax msisdn "
-               "reach ring dial portable komórka komórkowy tlf puhelin puhelinnumero telemóvel komorka kontaktnummer phonenumber phoneno contact_number 电话 手机 電話 携帯 "
+               "móvil movil handy cellphone cellular mobiel celular cellulare sms texted whatsapp fax msisdn portable "
+               " komórka komórkowy tlf puhelin puhelinnumero telemóvel komorka kontaktnummer phonenumber phoneno contact_number 电话 手机 電話 携帯 "
                "телефон" },
     { W_CARD, "card cards visa mastercard amex karte kreditkarte carte tarjeta carta karta creditcard cardnumber pan kreditkort kaart cc discover" },
     { W_SSN | W_ID, "ssn social sozialversicherungsnummer" },
@@ -64,6 +64,9 @@ static const struct { uint32_t bits; const char *words; } lists[] = {
                 "et ou el los las una y o il lo gli e di da dem den ein eine einer w z na do się jest to ist ich bin wir nous vous je buongiorno damen herren "
                 "hiring manager hr it sales api http https json todo fixme note warning error info debug trace id name email phone number some any each help sales contact noreply reply mail office billing postmaster webmaster abuse security jobs career careers press newsletter hello dev ops root www "
                 "no-reply marketing accounts finance legal privacy data research shop store orders feedback notifications alerts monitoring build ci bot git code demo web app" },
+    { W_IP, "ip addr address host server ipv4 client remote peer from gateway dns ping src dst source destination listen bind inet ipv6 router on to for" },
+    { W_INTRO, "appelle soy llamo chiamo bin heiße heisse ben heet się client colleague kollege kollegin collègue kunde kundin cliente klant patient patientin ist sono suis am "
+               "mevrouw meneer spoke met asked tell told email mail" },
     { W_COMPANY, "inc ltd llc gmbh corp ag s.a s.a. sa plc co company bv b.v. s.r.l srl spa s.p.a kg ohg limited corporation oy ab as nv sarl sp group foundation university" },
     { W_STREET, "street st road rd avenue ave lane ln drive dr court ct place pl square way boulevard blvd terrace close crescent gardens grove park hill mews row walk "
                 "rue avenue allée allee chemin impasse quai cours route place passage ruelle villa calle avenida av paseo plaza camino ronda carrer rambla glorieta "
@@ -89,7 +92,11 @@ static const char *const months[] = {
 
 enum { SLOTS = 4096 };
 
-struct words { struct { str text; uint32_t bits; uint8_t month; } slots[SLOTS]; };
+/* `seen` has a bit for every hash, so that most words, which are none of these, cost one look. */
+struct words {
+    uint64_t seen[1024];
+    struct { str text; uint32_t bits; uint8_t month; } slots[SLOTS];
+};
 
 static inline char lower(char c) { return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c; }
 
@@ -103,7 +110,9 @@ static uint32_t hash(str s)
 
 static void add(struct words *w, str text, uint32_t bits, uint8_t month)
 {
-    size_t i = hash(text) % SLOTS;
+    uint32_t x = hash(text);
+    size_t i = x % SLOTS;
+    w->seen[x >> 22] |= (uint64_t)1 << (x >> 16 & 63);
     while (w->slots[i].text.n && !str_eq(w->slots[i].text, text))
         i = (i + 1) % SLOTS;
     w->slots[i].text = text;
@@ -132,16 +141,31 @@ struct words *words_new(struct arena *a)
     return w;
 }
 
+/* The slot of a word, or SLOTS. */
 static size_t slot_of(const struct words *w, str text)
 {
-    size_t i = hash(text) % SLOTS;
+    if (!text.n || text.n > WORD_LONGEST)
+        return SLOTS;
+    uint32_t x = hash(text);
+    size_t i = x % SLOTS;
+    if (!(w->seen[x >> 22] >> (x >> 16 & 63) & 1))
+        return SLOTS;
     while (w->slots[i].text.n && !str_ieq(w->slots[i].text, text))
         i = (i + 1) % SLOTS;
     return i;
 }
 
-uint32_t words_find(const struct words *w, str text) { return text.n && text.n <= WORD_LONGEST ? w->slots[slot_of(w, text)].bits : 0; }
-unsigned words_month(const struct words *w, str text) { return text.n && text.n <= WORD_LONGEST ? w->slots[slot_of(w, text)].month : 0; }
+uint32_t words_find(const struct words *w, str text)
+{
+    size_t i = slot_of(w, text);
+    return i < SLOTS ? w->slots[i].bits : 0;
+}
+
+unsigned words_month(const struct words *w, str text)
+{
+    size_t i = slot_of(w, text);
+    return i < SLOTS ? w->slots[i].month : 0;
+}
 
 /* `name` in lower snake case. */
 static str snake(str name, char to[NAME_LONGEST])
@@ -157,13 +181,23 @@ static str snake(str name, char to[NAME_LONGEST])
     return str_slice(to, n);
 }
 
+static bool has_parts(str name)
+{
+    for (size_t i = 1; i < name.n; i++) {
+        char c = name.p[i], before = name.p[i - 1];
+        if (c == '_' || c == '-' || c == '.' || c == ' ' || (c >= 'A' && c <= 'Z' && before >= 'a' && before <= 'z'))
+            return true;
+    }
+    return false;
+}
+
 uint32_t words_find_name(const struct words *w, str name)
 {
     char text[NAME_LONGEST];
-    str s = snake(name, text), part, rest;
     uint32_t bits = words_find(w, name);
-    if (bits || name.n > NAME_LONGEST)
+    if (bits || name.n > NAME_LONGEST || !has_parts(name))
         return bits;
+    str s = snake(name, text), part, rest;
     for (rest = s; rest.n && !(bits = words_find(w, rest));)
         if (!str_cut(rest, '_', &part, &rest))
             break;

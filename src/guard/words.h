@@ -30,6 +30,8 @@ enum word_bits {
     W_PLACE = 1 << 19,      /* a part of an address of its own field: city, postcode */
     W_PARTICLE = 1 << 20,   /* of a name: "van", "de la" */
     W_WEAK = 1 << 21,       /* with another bit: says it only where no word around says the opposite */
+    W_IP = 1 << 23,         /* an address of a machine may follow */
+    W_INTRO = 1 << 24,      /* before a name of two words or more, in running text */
     W_GIVEN = 1 << 22,      /* with W_NAME: of one word, too ("first_name") */
 };
 

@@ -75,7 +75,7 @@ static void telephones_are_found_in_the_ways_of_their_countries(void **state)
           "<PHONE:070-123 45 67>", "<PHONE:0470 12 34 56>", "<PHONE:0412 345 678>", "<PHONE:090-1234-5678>", "<PHONE:91 448 87 47>", "<PHONE:(11) 91234-5678>",
           /* a word must say it: ES, PL, IT, DK, NO, SG, IN, US */
           "teléfono <PHONE:671858011>", "Mój numer to <PHONE:600-351-628>", "sms sent to <PHONE:340 9573692>", "tlf. <PHONE:45 67 89 01>", "mobil <PHONE:912 34 567>",
-          "call me: <PHONE:9123 4567>", "phone <PHONE:98765 43210>", "called from <PHONE:2125550187>");
+          "call me: <PHONE:9123 4567>", "phone <PHONE:98765 43210>", "phone <PHONE:2125550187>");
     FOUND("671858011", "600-351-628", "45 67 89 01", "order 0171834118", "+12", "+49", "1.2.3.4.5.6.7.8", "0.0161430", "2021-07-27", "+1 55", "10000000", "3.14159265358979",
           "a0161 430 8178", "0161 430 8178b", "sha 0767465818", "(12) 34", "+99 1234567890", "1 2 3 4 5 6 7 8 9 10 11 12", "epoch=1738381699284");
 }
@@ -120,10 +120,10 @@ static void numbers_of_people_need_their_check_digits(void **state)
 static void addresses_of_machines_are_found_but_not_versions_or_reserved_ones(void **state)
 {
     (void)state;
-    FOUND("ip=<IP_ADDRESS:172.28.54.171>", "http://<IP_ADDRESS:10.1.2.3>:80/", "<IP_ADDRESS:8.8.8.8>.", "[<IP_ADDRESS:2a01:4f8:5136:5779::b8de:aaae>]", "<IP_ADDRESS:fd3a:9c1e:45fe:8d7f:ac1c:8055:1c1c:2e9d>",
+    FOUND("ip=<IP_ADDRESS:172.28.54.171>", "http://<IP_ADDRESS:10.1.2.3>:80/", "dns <IP_ADDRESS:8.8.8.8>.", "[<IP_ADDRESS:2a01:4f8:5136:5779::b8de:aaae>]", "<IP_ADDRESS:fd3a:9c1e:45fe:8d7f:ac1c:8055:1c1c:2e9d>",
           "<IP_ADDRESS:fe80::1>", "<MAC_ADDRESS:3c:11:e2:f5:7f:ad>", "<MAC_ADDRESS:9C-B8-82-DE-DF-FE>", "<MAC_ADDRESS:3c79.f9b0.93fc>", "<MAC_ADDRESS:aa:bb:cc:dd:ee:0f>");
     FOUND("127.0.0.1", "0.0.0.0", "255.255.255.0", "192.0.2.99", "198.51.100.84", "203.0.113.7", "::1", "::", "2001:db8::65f8", "Chrome/2.18.27.128", "version 9.18.8.173", "\"fw\":\"11.12.52.131\"",
-          "1.2.3.4.5", "v1.2.3.4", "1.2.3.400", "01.2.3.4", "std::dec", "07:25:03", "00:00:00:00:00:00", "3c:11:e2:f5:7f:ad:01", "a::b", "12:34:56:78:9a");
+          "1.2.3.4.5", "see 9.4.2.22", "10.0.0.0/8", "v1.2.3.4", "1.2.3.400", "01.2.3.4", "std::dec", "07:25:03", "00:00:00:00:00:00", "3c:11:e2:f5:7f:ad:01", "a::b", "12:34:56:78:9a");
 }
 
 static void dates_are_left_alone_but_for_births(void **state)
