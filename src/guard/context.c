@@ -28,6 +28,7 @@ static uint32_t gathered(const struct hunt *h, size_t at)
 {
     size_t least = at > CONTEXT_BYTES ? at - CONTEXT_BYTES : 0, i = at;
     uint32_t all = 0;
+    int weak = -2;                              /* which word was a weak one */
     for (int words = 0; words < CONTEXT_WORDS; words++) {
         while (i > least && !is(h->p[i - 1], C_WORD))
             if (h->p[--i] == '\n' || (h->p[i] == '.' && i + 1 < at && h->p[i + 1] == ' ' && hunt_back(h, i, C_WORD, 5) == 5))
@@ -38,16 +39,20 @@ static uint32_t gathered(const struct hunt *h, size_t at)
         if (i == end)
             break;
         uint32_t bits = words_find_name(h->words, hunt_str(h, i, end));
-        if ((bits & SAYS_NO) && !(bits & SAYS_YES) && (!all || (all & W_WEAK)))
+        if ((bits & SAYS_NO) && !(bits & SAYS_YES) && (!(all & ~(uint32_t)W_IP) || (all & W_WEAK && words == weak + 1)))
             return bits;
         if (bits & SAYS_YES)
             all |= bits;
+        if (bits & W_WEAK)
+            weak = words;
     }
     return all;
 }
 
 uint32_t hunt_context(const struct hunt *h, size_t at)
 {
+    if (h->given)
+        return h->given;
     uint32_t all = gathered(h, at);
     return all & W_WEAK && all & (W_ID | W_SSN | W_CARD | W_PASSPORT) ? all & ~(uint32_t)W_PHONE : all;    /* "NHS number" is no telephone's */
 }

@@ -81,4 +81,6 @@ void rule_email(struct hunt *h, size_t at, size_t width)
     h->done = end;
     if (width == 1 && begin && (h->p[begin - 1] == '<' || h->p[begin - 1] == '('))
         rule_name_of_mail(h, begin - 1);
+    else if (width == 1 && begin > 6 && str_eq(hunt_str(h, begin - 4, begin), S(" at ")))
+        rule_name_of_mail(h, begin - 4);
 }

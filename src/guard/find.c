@@ -197,6 +197,7 @@ enum err guard_find(const struct guard_finder *f, struct arena *a, str text, str
         return ERR_LIMIT;
     if (!str_is_utf8(text))
         return ERR_SYNTAX;
+    hunt_tables(&h);
     hunt_marks(&h);
     spans_filter(f, &h);            /* what the owner allows does not spread */
     hunt_spread(&h, f->o.deny, f->o.n_deny);

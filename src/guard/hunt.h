@@ -19,6 +19,7 @@ struct hunt {
     const char *p;                  /* the text */
     size_t n;
     size_t done;                    /* marks before this position are part of something that a rule has read to its end */
+    uint32_t given;                 /* what a table's column says of its cell, instead of words before it; 0: none */
     size_t dull;                    /* digits before this position are nothing by themselves; a token around them may be */
     struct guard_span *spans;       /* in the order they were found; may overlap */
     size_t n_spans, cap;
@@ -65,20 +66,23 @@ bool rule_phone(struct hunt *h, size_t at);
 bool rule_ipv4(struct hunt *h, size_t at);
 bool rule_mac(struct hunt *h, size_t at);
 bool rule_birth(struct hunt *h, size_t at);
+bool rule_address(struct hunt *h, size_t at, size_t run);       /* `run` digits of a postal code */
 void rule_colon(struct hunt *h, size_t at);                     /* ':' or '=': addresses of machines, URIs, fields */
 bool rule_token(struct hunt *h, size_t at);                     /* the SCAN_LONG-th byte of a token */
 void rule_capital(struct hunt *h, size_t at);                   /* the start of a word: capital, or not ASCII */
 void rule_field(struct hunt *h, size_t at);                     /* ':' or '=' behind a name of a field */
 bool rule_begin(struct hunt *h, size_t at);                     /* the B of a private key in PEM */
 void rule_uri(struct hunt *h, size_t colon);                    /* the ':' of "://" */
-void rule_name_of_mail(struct hunt *h, size_t open);            /* the bracket before an address of mail */
+void rule_name_of_mail(struct hunt *h, size_t open);            /* what follows a name before an address of mail: "<", "(", "at " */
 bool rule_secret_value(struct hunt *h, uint32_t bits, size_t begin, size_t end, bool quoted);
 bool rule_name_value(struct hunt *h, uint32_t bits, size_t begin, size_t end, bool quoted);
 bool rule_address_value(struct hunt *h, size_t begin, size_t end, bool quoted);
 /* The value [begin, end) of a field, a label or a column whose name has `bits`: adds what it is. `quoted`: nothing but a value can stand there. */
 void rule_value(struct hunt *h, uint32_t bits, size_t begin, size_t end, bool quoted);
 
-/* ---- after the marks ---- */
+/* ---- before the marks, and after ---- */
+
+void hunt_tables(struct hunt *h);                               /* the cells of tables, by the names of their columns */
 
 /* Makes [*begin, *end), a word of a name, longer by the words of the name behind it, and before it unless it is a `known` name's. */
 void hunt_name_around(const struct hunt *h, bool known, size_t *begin, size_t *end);

@@ -34,10 +34,9 @@ static size_t name_end(const struct hunt *h, size_t i, unsigned *words)
                 break;
             at += k + 1;
         }
-        if (*words == 0 && at != i)
-            break;
         word = name_word(h, at);
-        if (!word || words_find(h->words, hunt_str(h, at, word)) & (W_COMMON | W_COMPANY | W_MONTH | W_GREETING) || (word - at < 2 && *words == 0))
+        uint32_t never = W_COMMON | W_COMPANY | W_GREETING | (word - at > 3 ? W_MONTH : 0);         /* Jan is a name */
+        if (!word || words_find(h->words, hunt_str(h, at, word)) & never || (word - at < 2 && *words == 0))
             break;
         end = word;
         ++*words;
@@ -152,7 +151,7 @@ void rule_name_of_mail(struct hunt *h, size_t open)
 static uint32_t word_before(const struct hunt *h, size_t at, size_t *begin)
 {
     size_t i = at;
-    while (i && at - i < 3 && (h->p[i - 1] == ' ' || h->p[i - 1] == '.' || h->p[i - 1] == '('))
+    while (i && at - i < 3 && (h->p[i - 1] == ' ' || h->p[i - 1] == '.' || h->p[i - 1] == ',' || h->p[i - 1] == '('))
         i--;
     size_t k = hunt_back(h, i, C_LETTER, WORD_LONGEST);
     *begin = i - k;
@@ -179,6 +178,15 @@ static bool after_closing(const struct hunt *h, size_t at)
     return line.n && words_find(h->words, hunt_str(h, word - k, word)) & W_CLOSING;
 }
 
+/* "My name is Alex Pearson", "Kind regards, Véronique Carre"; the word before the name begins at `begin`. */
+static bool after_phrase(const struct hunt *h, size_t at, size_t begin, uint32_t bits)
+{
+    str between = hunt_str(h, begin, at);
+    if (str_eq(between, S("is ")) && begin > 1)
+        return words_find(h->words, hunt_str(h, begin - 1 - hunt_back(h, begin - 1, C_LETTER, WORD_LONGEST), begin - 1)) & W_NAME;
+    return bits & W_CLOSING && str_ends(between, S(", "));
+}
+
 void rule_capital(struct hunt *h, size_t at)
 {
     char before = at ? h->p[at - 1] : '\n';
@@ -198,7 +206,7 @@ void rule_capital(struct hunt *h, size_t at)
         return;
     uint32_t bits = word_before(h, at, &begin);
     bool greeting = bits & W_GREETING && is(h->p[begin], C_UPPER) && (before == '(' || is(h->p[begin + 1], C_LOWER));
-    if (!greeting && !(bits & W_INTRO))
+    if (!greeting && !(bits & (W_INTRO | W_GIVEN)) && !after_phrase(h, at, begin, bits))
         return;
     end = name_end(h, at, &words);
     if (words > !greeting && !is_company(h, at, end))

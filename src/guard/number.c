@@ -382,6 +382,8 @@ void rule_digits(struct hunt *h, size_t at)
         rule_email(h, at - 1, 3);
     if (h->done > at)
         return;
+    if (run <= 5 && (before == ' ' || before == '\n') && (after == ' ' || run == 5 || after == '-' || is(after, C_UPPER)) && rule_address(h, at, run))
+        return;
     if (run < 3 && rule_list(h, at, run, after))
         return;
     if (run >= 32) {

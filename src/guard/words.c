@@ -72,7 +72,7 @@ static const struct { uint32_t bits; const char *words; } lists[] = {
                 "rue avenue allée allee chemin impasse quai cours route place passage ruelle villa calle avenida av paseo plaza camino ronda carrer rambla glorieta "
                 "cuesta callejón acceso alameda cañada pasaje urbanización vial via viale piazza corso largo vicolo strada contrada canale borgo stretto rotonda incrocio "
                 "ulica ul aleja al plac pl os osiedle trails turnpike ridge springs plaza" },
-    { W_PARTICLE, "van von de der den di da del della la le du des dos das zu zum ter ten op bin ibn al el y e d' mc" },
+    { W_PARTICLE, "van von vorm de der den di da del della la le du des dos das zu zum ter ten op bin ibn al el y e d' mc" },
 };
 
 static const char *const months[] = {

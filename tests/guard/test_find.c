@@ -166,8 +166,20 @@ static void names_and_addresses_are_found_by_what_is_around_them(void **state)
     (void)state;
     FOUND("Reporter: <PERSON:Ellie Kelly>", "From: <PERSON:Abigail Powell> <<EMAIL:abigail@howo.nl>>", "Dear <PERSON:Phyllis>,", "Hi <PERSON:Kyle>,", "Best,\n<PERSON:Abigail>\n", "TODO(<PERSON:Joseph Smith>): x",
           "{\"name\": \"<PERSON:Julia Mclaughlin>\"}", "Herr <PERSON:Müller>", "to <PERSON:Fortunata Scarpa> (<EMAIL:f78@kibehub.net>)?", "full_name = '<PERSON:Ludwig van Beethoven>'", "{\"firstName\":\"<PERSON:Ada>\"}",
-          "\"street\": \"<ADDRESS:3883 Wilson Corners, South Hunterchester, TN 81818>\"", "Address: <ADDRESS:avenue Marion, 12626 Aubry-sur-Dias>\n", "Customer: <PERSON:Keller, Maria>\n");
-    FOUND("{\"name\": \"left-pad\"}", "Dear Sir or Madam,", "Hi all,", "\"tenant\": \"Novacrest Ltd\"", "customer: Novacrest Ltd", "name: String", "Hello World", "address: 0x7ffe12345678", "\"name\": \"Lambda\"");
+          "My name is <PERSON:Alex Pearson>, I live at <ADDRESS:59 Amanda Green, Colliermouth, S6A 7RA>. You", "wohnhaft <ADDRESS:Biggenplatz 96-51, 33822 Hamburg>. Meine",
+          "vivo en <ADDRESS:Acceso Octavia López 30 Piso 6 , 01878 Las Palmas>.", "est <ADDRESS:6, avenue de Baudry, 42409 Gautierboeuf> et", "mieszkam: <ADDRESS:ul. Wyspiańskiego 40/40, 52-578 Zawiercie>.",
+          "naar <ADDRESS:Kaihof 91, 8625 TW Klein Zundert>.", "to:\n\n<PERSON:Phyllis Torres>\n<ADDRESS:95829 Scott Parks Apt. 732\nWest Ashleyfort, SD 01867>\n\nTotal", "Kind regards, <PERSON:Véronique Carre>",
+          "Write to <PERSON:Ross Rivas> at <EMAIL:ross51@vuk.nl> about", "\"street\": \"<ADDRESS:3883 Wilson Corners, South Hunterchester, TN 81818>\"", "Address: <ADDRESS:avenue Marion, 12626 Aubry-sur-Dias>\n", "Customer: <PERSON:Keller, Maria>\n");
+    FOUND("{\"name\": \"left-pad\"}", "Dear Sir or Madam,", "Hi all,", "\"tenant\": \"Novacrest Ltd\"", "customer: Novacrest Ltd", "name: String", "Hello World", "address: 0x7ffe12345678", "\"name\": \"Lambda\"",
+          "on 5 May 2020, 12345 Items were", "x = 10, 20000 Y", "in 2019, 1500 People", "ID 12345", "A1 2AB");
+}
+
+static void cells_of_tables_are_what_their_column_says(void **state)
+{
+    (void)state;
+    FOUND("id,full_name,phone,birth_date,bsn\n7,<PERSON:Jonatan Tello>,<PHONE:660192309>,<DATE_OF_BIRTH:1993-01-17>,<NATIONAL_ID:097882471>\n8,\"<PERSON:van den Velden, Xander>\",,x,097882472\n\n660192309\n",
+          "Data:\ncustomer;street;order\n<PERSON:Beck, Tobiasz>;\"<ADDRESS:aleja Kasztanowa 74/54, 97-633 Sieradz>\";660192309\n", "name\tpassword\n<PERSON:Ada Lovelace>\t<SECRET:s3cr3t!x>\n",
+          "name,birth_date,n\n<PERSON:Ada King>,<DATE_OF_BIRTH:Dec 26, 1999>,3\n<PERSON:Al King>,<DATE_OF_BIRTH:1 May 1999>,3\n", "a,b,c\n660192309,1,2\n", "| Name | Phone |\n| <PERSON:Ada King> | <PHONE:660192309> |\n", "phone, please\nor 660192309, x, y\n", "name,phone\nx");
 }
 
 static void what_was_found_once_is_found_again(void **state)
@@ -300,6 +312,7 @@ int main(void)
         cmocka_unit_test(passports_need_a_word),
         cmocka_unit_test(keys_and_passwords_are_found_but_not_what_stands_for_them),
         cmocka_unit_test(names_and_addresses_are_found_by_what_is_around_them),
+        cmocka_unit_test(cells_of_tables_are_what_their_column_says),
         cmocka_unit_test(what_was_found_once_is_found_again),
         cmocka_unit_test(words_of_the_owner_are_found_or_left_alone),
         cmocka_unit_test(a_text_is_refused_rather_than_half_read),
