@@ -213,6 +213,29 @@ static void words_of_the_owner_are_found_or_left_alone(void **state)
     arena_free(&a);
 }
 
+/* What costs more than linear time takes hours for these, and the test's time limit ends it; else each is a matter of a second. */
+static void no_text_costs_more_than_its_length(void **state)
+{
+    (void)state;
+    static const char *const patterns[] = { "1", "@", "a.", "{", ":", "=", "a@", "1.", "1 ", "Aa ", "12:", "\"", "-----BEGIN PRIVATE KEY-----\n", "eyJ", "eyJhbGciOiJIUzI1NiJ9.", "sk-", "a:", "password=",
+                                            "Dear ", "name: ", "://a:", "1234-", "AB12 ", "+1", "(1", "\xC3\xA9 ", "a-", "4111 ", "address: 1 a,", "born 1.1.", "<a@b.cd>", "a,", "name,b\n", "name,b\n1,2\n",
+                                            "\"", "name,\"", "A 1, 12345 B", "\n12345 B", "Mr. A ", "http://", "\\\"", "Ab <a@b.cd> ", "12345\n" };
+    enum { N = 1 << 20 };
+    char *text = malloc(N);
+    struct arena a;
+    arena_init(&a, 1u << 30);
+    for (size_t k = 0; k < sizeof patterns / sizeof *patterns; k++) {
+        struct guard_span *s;
+        size_t n = strlen(patterns[k]), at = 0, found;
+        for (; at + n <= N; at += n)
+            memcpy(text + at, patterns[k], n);
+        assert_int_equal(guard_find(finder, &a, str_slice(text, at), &s, &found), ERR_OK);
+        arena_reset(&a);
+    }
+    arena_free(&a);
+    free(text);
+}
+
 static void a_text_is_refused_rather_than_half_read(void **state)
 {
     (void)state;
@@ -315,6 +338,7 @@ int main(void)
         cmocka_unit_test(cells_of_tables_are_what_their_column_says),
         cmocka_unit_test(what_was_found_once_is_found_again),
         cmocka_unit_test(words_of_the_owner_are_found_or_left_alone),
+        cmocka_unit_test(no_text_costs_more_than_its_length),
         cmocka_unit_test(a_text_is_refused_rather_than_half_read),
         cmocka_unit_test(both_forms_of_the_scan_agree),
         cmocka_unit_test(every_rule_and_type_has_a_name_of_its_own),
