@@ -87,8 +87,10 @@ static bool belongs(const struct hunt *h, size_t begin, size_t end)
     return bits & (W_STREET | W_PARTICLE) || end - begin < 2;
 }
 
-/* The words before `code` that belong to its address: where the first begins. */
-static size_t address_start(const struct hunt *h, size_t code, bool *number)
+static bool is_year(const struct hunt *h, size_t i) { return (h->p[i] == '1' && h->p[i + 1] == '9') || (h->p[i] == '2' && h->p[i + 1] == '0'); }
+
+/* The words before `code` that belong to its address: where the first begins. A year is no number of a house where the code may be one, too. */
+static size_t address_start(const struct hunt *h, size_t code, bool years, bool *number)
 {
     size_t i = code, start = code, least = code > ADDRESS_BYTES ? code - ADDRESS_BYTES : 0;
     int lines = 0;
@@ -113,7 +115,7 @@ static size_t address_start(const struct hunt *h, size_t code, bool *number)
         }
         if (!k || k == 40 || (dot && k > 5) || !belongs(h, end - k, end))
             break;
-        *number = *number || is(h->p[end - k], C_DIGIT);
+        *number = *number || (is(h->p[end - k], C_DIGIT) && !(years && k == 4 && is_year(h, end - k)));
         i = start = end - k;
     }
     return i == least && least ? code : start;
@@ -135,7 +137,7 @@ bool rule_address(struct hunt *h, size_t at, size_t run)
     bool number;
     if (!end)
         return false;
-    size_t begin = address_start(h, code, &number);
+    size_t begin = address_start(h, code, run == 4 && is_year(h, at), &number);
     for (size_t i = begin; i < code; i++)
         letters += is(h->p[i], C_LETTER);
     bool street = !number && begin < code && words_find(h->words, hunt_str(h, begin, begin + hunt_run(h, begin, C_LETTER, 24))) & W_STREET;

@@ -31,7 +31,7 @@ static size_t quoted_end(const struct hunt *h, size_t i, bool escaped)
     char q = h->p[i];
     for (size_t k = i + 1; k < h->n && k - i <= VALUE_MAX; k++) {
         char c = h->p[k];
-        if (c == '\n' && q != '`')
+        if (c == '\n')
             return 0;
         if (escaped && c == '\\' && hunt_at(h, k + 1) == q)
             return k;
@@ -83,6 +83,8 @@ void rule_field(struct hunt *h, size_t at)
     bool escaped = hunt_at(h, i) == '\\' && is_quote(hunt_at(h, i + 1));
     i += escaped;
     bool quoted = i < h->n && is_quote(h->p[i]);
+    if (bits & W_PASSWORD && bits & W_WEAK && !quoted && h->p[at] == ':')
+        return;                         /* "PASS: …" is a test's */
     size_t end = quoted ? quoted_end(h, i, escaped) : bare_end(h, i, bits & (W_PASSWORD | W_TOKEN));
     i += quoted;
     if (end > i)

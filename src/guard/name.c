@@ -89,23 +89,32 @@ bool rule_name_value(struct hunt *h, uint32_t bits, size_t begin, size_t end, bo
     }
     if (quoted ? to != end : to != end && !strchr(",/", hunt_at(h, to)))
         return false;
-    if (words < 2 && !(bits & W_GIVEN))
+    if (!(bits & W_GIVEN) && (words < 2 || (is(h->p[from + 1], C_UPPER) && is(h->p[from + 2], C_UPPER))))
         return false;
     person_add(h, from, to, RULE_person_field, bits & W_GIVEN ? 90 : quoted ? 65 : 75);
     return true;
 }
 
+static bool is_street(const struct hunt *h, size_t i)
+{
+    return words_find(h->words, hunt_str(h, i, i + hunt_run(h, i, C_LETTER, WORD_LONGEST))) & W_STREET;
+}
+
 bool rule_address_value(struct hunt *h, size_t begin, size_t end, bool quoted)
 {
-    unsigned digits = 0, letters = 0, blanks = 0;
+    unsigned digits = 0, letters = 0, blanks = 0, longest = 0, run = 0;
+    bool street = false;
     for (size_t i = begin; i < end; i++) {
         digits += is(h->p[i], C_DIGIT);
+        run = is(h->p[i], C_DIGIT) ? run + 1 : 0;
+        longest = run > longest ? run : longest;
+        street = street || ((i == begin || !is(h->p[i - 1], C_WORD)) && is_street(h, i));
         letters += is(h->p[i], C_LETTER);
         blanks += h->p[i] == ' ' || h->p[i] == ',';
-        if (strchr("@=_{}<>\\?#", h->p[i]) && h->p[i])
+        if (strchr("@=_{}<>\\?#[]+*|", h->p[i]) && h->p[i])
             return false;
     }
-    if (!digits || letters < 5 || !blanks || end - begin < 10 || end - begin > 200 || digits > letters)
+    if (!digits || letters < 5 || !blanks || end - begin < 10 || end - begin > 200 || digits > letters || (!quoted && longest < 4 && !street))
         return false;
     hunt_add(h, begin, end, RULE_address_field, quoted ? 85 : 75);
     h->done = end;
@@ -206,7 +215,7 @@ void rule_capital(struct hunt *h, size_t at)
         return;
     uint32_t bits = word_before(h, at, &begin);
     bool greeting = bits & W_GREETING && is(h->p[begin], C_UPPER) && (before == '(' || is(h->p[begin + 1], C_LOWER));
-    if (!greeting && !(bits & (W_INTRO | W_GIVEN)) && !after_phrase(h, at, begin, bits))
+    if (!greeting && (before == '(' || !(bits & (W_INTRO | W_GIVEN))) && !after_phrase(h, at, begin, bits))
         return;
     end = name_end(h, at, &words);
     if (words > !greeting && !is_company(h, at, end))

@@ -123,7 +123,7 @@ bool rule_ipv4(struct hunt *h, size_t at)
     h->done = i;
     if (!hunt_alone_before(h, at) || ipv4_is_nobodys(byte) || hunt_context(h, at) & W_VERSION)
         return true;
-    bool low = byte[0] < 10 && byte[1] < 32 && byte[2] < 32 && byte[3] < 32;      /* a chapter, if nothing says an address */
+    bool low = byte[0] < 32 && byte[0] != 10 && byte[1] < 32 && byte[2] < 32 && byte[3] < 32;      /* a chapter, if nothing says an address */
     if (low && !(hunt_context(h, at) & W_IP))
         return true;
     hunt_add(h, at, i, RULE_ipv4, low ? 75 : 85);

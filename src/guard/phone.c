@@ -98,10 +98,11 @@ static unsigned international(const struct dialled *d, unsigned skip)
     return 0;
 }
 
-/* Ways of writing: the sizes of the groups, the separators allowed between them, a prefix of the digits, whether that alone is enough. In a prefix '#' is any
+/* Ways of writing: the sizes of the groups, the separators allowed between them, a prefix of the digits, whether that alone is enough. Separators that start with '(' ask
+ * for parentheses around the first group; those with '=' for the same one everywhere. In a prefix '#' is any
  * digit and N is 2 to 9. Many countries share one. */
 static const struct way { const char *sizes, *separators, *prefix; uint8_t alone; } ways[] = {
-    { "334", "-.", "N##N", 70 },        /* US, CA: 212-555-0187 */
+    { "334", "=-.", "N##N", 70 },        /* US, CA: 212-555-0187 */
     { "334", "( -", "N##N", 75 },       /* (212) 555-0187 */
     { "334", " ", "N##N", 0 },
     { "1334", "-. (", "1N##N", 75 },
@@ -192,10 +193,12 @@ static unsigned written(const struct dialled *d, const struct way *w)
             return 0;
         groups = 1;
     }
+    if (w->separators[0] == '(' && d->separator[0] != '(')
+        return 0;
     for (const char *s = w->sizes; w->sizes[0] != ':' && *s; s++, groups++) {
         if (groups >= d->groups || d->size[groups] != *s - '0')
             return 0;
-        if (d->separator[groups] && !strchr(w->separators, d->separator[groups]))
+        if (d->separator[groups] && (!strchr(w->separators, d->separator[groups]) || (w->separators[0] == '=' && groups > 1 && d->separator[groups] != d->separator[1])))
             return 0;
     }
     const char *prefix = w->prefix;
@@ -250,9 +253,9 @@ bool rule_phone(struct hunt *h, size_t at)
         bool before = begin < 2 || !is(h->p[begin - 2], C_ALNUM | C_UNDER) || h->p[begin - 2] == '=';
         return g && before && phone_add(h, begin - 1, d.end[g - 1], RULE_phone_e164, 90);
     }
-    if (!hunt_alone_before(h, begin) || d.groups == 0 || str_starts(str_slice(d.digits, d.n), S("0123456")))
+    if (!hunt_alone_before(h, begin) || d.groups == 0 || str_starts(str_slice(d.digits, d.n), S("0123456")) || str_starts(str_slice(d.digits, d.n), S("0987654")))
         return false;
-    if (d.digits[0] == '0' && d.digits[1] == '0') {
+    if (d.digits[0] == '0' && d.digits[1] == '0' && d.size[0] > 1) {
         unsigned g = international(&d, 2);
         if (g && (g > 1 || hunt_context(h, begin) & W_PHONE))
             return phone_add(h, begin, d.end[g - 1], RULE_phone_e164, 80);

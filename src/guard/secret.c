@@ -219,7 +219,8 @@ void rule_uri(struct hunt *h, size_t colon)
             sign = i;
     }
     if (sep && sign > sep + 1 && least) {
-        if (secret_add(h, sep + 1, sign, RULE_secret_uri, 92))
+        str v = hunt_str(h, sep + 1, sign);
+        if (!words_find(h->words, v) && str_index(v, '\\') == v.n && secret_add(h, sep + 1, sign, RULE_secret_uri, 92))
             h->done = sign;
         return;
     }
@@ -266,7 +267,7 @@ bool rule_secret_value(struct hunt *h, uint32_t bits, size_t begin, size_t end, 
         telling = false;
     if (!quoted && m.others && str_index(v, '.') < v.n && m.digits < 2)
         telling = false;                                        /* args.password1 */
-    if (bits & W_PASSWORD && quoted && v.n >= 5 && m.lower == v.n && !words_find(h->words, v))
+    if (bits & W_PASSWORD && quoted && v.n >= 5 && v.n <= 32 && m.lower == v.n && !words_find(h->words, v))
         telling = true;
     if (m.digits == v.n && v.n < 6)
         telling = false;

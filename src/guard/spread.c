@@ -2,7 +2,7 @@
  * Names of one word count only where they are written with a capital. One pass over the text, against a table of the words that such a term starts with. */
 #include "guard/hunt.h"
 
-enum { TERM_LEAST = 3, LOCAL_LEAST = 4, TERMS_MAX = 1 << 20 };
+enum { TERM_LEAST = 3, TERMS_MAX = 1 << 20 };
 
 /* `lead`: bytes of the text before its first word, by which it is looked up. */
 struct term { str text; enum rule rule; uint8_t type, score, lead; bool capital; uint32_t next; };
@@ -12,17 +12,8 @@ struct terms {
     uint32_t n, cap;
     uint32_t *slots, mask;          /* by the hash of the first word; 0: none, else the number of a term, from 1 */
     uint64_t starts[1024];          /* by the first three bytes, lower case: most words are no start of a term */
+    bool some_short;                /* a first word has fewer */
 };
-
-static inline unsigned char lower(char c) { return (unsigned char)(c >= 'A' && c <= 'Z' ? c | 0x20 : c); }
-
-static uint32_t hash_word(const char *p, size_t n)
-{
-    uint32_t x = 2166136261u;
-    for (size_t i = 0; i < n; i++)
-        x = (x ^ lower(p[i])) * 16777619u;
-    return x ^ x >> 15;
-}
 
 static size_t first_word(str s)
 {
@@ -32,11 +23,11 @@ static size_t first_word(str s)
     return n;
 }
 
-/* Of the first three bytes; what is not there is 0. */
-static unsigned start_of(const char *p, size_t n)
+/* Of the first three bytes, without case. */
+static inline unsigned start_of(const char *p)
 {
-    uint32_t x = lower(p[0]) | (uint32_t)(n > 1 ? lower(p[1]) : 0) << 8 | (uint32_t)(n > 2 ? lower(p[2]) : 0) << 16;
-    return x * 2654435761u >> 16;
+    uint32_t x = (unsigned char)p[0] | (uint32_t)(unsigned char)p[1] << 8 | (uint32_t)(unsigned char)p[2] << 16;
+    return (x | 0x202020) * 2654435761u >> 16;
 }
 
 static void term_add(struct hunt *h, struct terms *t, str text, enum rule rule, enum guard_type type, unsigned score, bool capital)
@@ -47,18 +38,19 @@ static void term_add(struct hunt *h, struct terms *t, str text, enum rule rule, 
     while (lead < text.n && !is(text.p[lead], C_WORD))
         lead++;
     n = first_word(str_skip(text, lead));
-    uint32_t slot = hash_word(text.p + lead, n) & t->mask;
+    uint32_t slot = words_hash(str_slice(text.p + lead, n)) & t->mask;
     for (uint32_t i = t->slots[slot]; i; i = t->all[i - 1].next)
         if (str_ieq(t->all[i - 1].text, text) && t->all[i - 1].type == type)
             return;
     t->all[t->n++] = (struct term){ text, rule, (uint8_t)type, (uint8_t)score, (uint8_t)lead, capital, t->slots[slot] };
     t->slots[slot] = t->n;
-    unsigned start = start_of(text.p + lead, n < 3 ? n : 3);
-    t->starts[start >> 6] |= (uint64_t)1 << (start & 63);
+    if (n >= 3)
+        t->starts[start_of(text.p + lead) >> 6] |= (uint64_t)1 << (start_of(text.p + lead) & 63);
+    t->some_short = t->some_short || n < 3;
 }
 
-/* A name, and its words that are long enough and nothing else. */
-static void add_name(struct hunt *h, struct terms *t, str name, unsigned score)
+/* A name, and its `parts`: words that are long enough and nothing else. */
+static void add_name(struct hunt *h, struct terms *t, str name, unsigned score, bool parts)
 {
     if (str_index(name, ' ') < name.n)
         term_add(h, t, name, RULE_person_again, GUARD_PERSON, score, false);
@@ -66,25 +58,31 @@ static void add_name(struct hunt *h, struct terms *t, str name, unsigned score)
         (void)str_cut(rest, ' ', &word, &rest);
         if (word.n && word.p[word.n - 1] == ',')
             word.n--;
-        if (score >= 70 && word.n >= TERM_LEAST && is(word.p[0], C_UPPER | C_HIGH) && word.p[word.n - 1] != '.' &&
+        if (parts && word.n >= TERM_LEAST && is(word.p[0], C_UPPER | C_HIGH) && word.p[word.n - 1] != '.' &&
             !(words_find(h->words, word) & (W_COMMON | W_PARTICLE | W_GREETING | W_MONTH | W_COMPANY | W_STREET)))
             term_add(h, t, word, RULE_person_again, GUARD_PERSON, score - 10, true);
     }
 }
 
-/* The words of "maria.keller@", "keller_maria81@"; not those of an office ("info@"). */
-static void add_local(struct hunt *h, struct terms *t, str mail)
+/* The words of "maria.keller@", "keller_maria81@"; those of "maria81@" only when the name that stands before it has them. None of an office's ("info@"). */
+static void add_local(struct hunt *h, struct terms *t, str mail, str name)
 {
-    str local = str_slice(mail.p, str_index(mail, '@'));
-    size_t at = 0;
-    while (at < local.n) {
-        size_t n = 0;
-        while (at + n < local.n && is(local.p[at + n], C_LETTER))
-            n++;
-        str word = str_slice(local.p + at, n);
-        if (n >= LOCAL_LEAST && !words_find(h->words, word))
-            term_add(h, t, word, RULE_person_again, GUARD_PERSON, 60, true);
-        at += n + 1;
+    str local = str_slice(mail.p, str_index(mail, '@')), words[2] = { { 0 } };
+    size_t at = 0, n = 0, k;
+    for (; at < local.n && n < 2; at += k + 1) {
+        for (k = 0; at + k < local.n && is(local.p[at + k], C_LETTER); k++)
+            ;
+        if (k >= TERM_LEAST)
+            words[n++] = str_slice(local.p + at, k);
+    }
+    for (size_t i = 0; i < n; i++) {
+        bool named = false;
+        for (str rest = name, word; rest.n && !named;) {
+            (void)str_cut(rest, ' ', &word, &rest);
+            named = str_ieq(word, words[i]);
+        }
+        if ((n == 2 || named) && !words_find(h->words, words[0]) && !words_find(h->words, words[i]))
+            term_add(h, t, words[i], RULE_person_again, GUARD_PERSON, 60, true);
     }
 }
 
@@ -117,7 +115,7 @@ static bool stands_at(const struct hunt *h, const struct term *x, size_t begin)
 static void match_at(struct hunt *h, const struct terms *t, size_t begin, size_t word)
 {
     const struct term *best = NULL;
-    for (uint32_t i = t->slots[hash_word(h->p + begin, word) & t->mask]; i; i = t->all[i - 1].next)
+    for (uint32_t i = t->slots[words_hash(hunt_str(h, begin, begin + word)) & t->mask]; i; i = t->all[i - 1].next)
         if ((!best || t->all[i - 1].text.n > best->text.n) && stands_at(h, &t->all[i - 1], begin))
             best = &t->all[i - 1];
     if (!best)
@@ -149,13 +147,10 @@ static void match_all(struct hunt *h, const struct terms *t)
     for (size_t base = 0; base < h->n && !h->e; base += SCAN_CHUNK) {
         size_t n = h->n - base < SCAN_CHUNK ? h->n - base : SCAN_CHUNK, found = h->scan(&s, h->p + base, n, at);
         for (size_t i = 0; i < found && !h->e; i++) {
-            const char *p = h->p + base + at[i];
-            size_t left = h->n - base - at[i], k = 1;
-            while (k < 3 && k < left && is(p[k], C_WORD))
-                k++;
-            unsigned start = start_of(p, k);
-            if (t->starts[start >> 6] >> (start & 63) & 1)
-                match_at(h, t, base + at[i], word_length(h, base + at[i]));
+            size_t begin = base + at[i];
+            unsigned start = h->n - begin >= 3 ? start_of(h->p + begin) : 0;
+            if (t->some_short || h->n - begin < 3 || t->starts[start >> 6] >> (start & 63) & 1)
+                match_at(h, t, begin, word_length(h, begin));
         }
     }
 }
@@ -178,9 +173,9 @@ void hunt_spread(struct hunt *h, const struct guard_word *deny, size_t n_deny)
     for (size_t i = 0; i < found; i++) {
         str text = hunt_str(h, h->spans[i].begin, h->spans[i].end);
         if (h->spans[i].type == GUARD_PERSON)
-            add_name(h, t, text, h->spans[i].score < 70 || (h->spans[i].rule == RULE_person_mail && str_index(text, ' ') == text.n) ? 60 : 75);
+            add_name(h, t, text, 75, h->spans[i].score >= 70 && h->spans[i].rule != RULE_person_mail);
         else if (h->spans[i].rule == RULE_email)
-            add_local(h, t, text);
+            add_local(h, t, text, i + 1 < found && h->spans[i + 1].rule == RULE_person_mail ? hunt_str(h, h->spans[i + 1].begin, h->spans[i + 1].end) : STR_NONE);
     }
     match_all(h, t);
 }

@@ -40,6 +40,7 @@ static size_t cell(const struct hunt *h, size_t i, char separator, size_t *begin
 static bool head(const struct hunt *h, size_t i, size_t next, struct table *t)
 {
     uint32_t all = 0;
+    unsigned named = 0;
     size_t begin, end;
     if (next - i > HEAD_MAX)
         return false;
@@ -50,10 +51,11 @@ static bool head(const struct hunt *h, size_t i, size_t next, struct table *t)
         for (size_t k = begin; k < end; k++)
             if (!is(h->p[k], C_WORD | C_DASH) && h->p[k] != ' ' && h->p[k] != '.' && h->p[k] != '/')
                 return false;
+        named += begin < end;
         t->bits[t->n] = words_find_name(h->words, hunt_str(h, begin, end));
         all |= t->bits[t->n++];
         if (i + 1 >= next)
-            return t->n > 1 && all & TELLING;
+            return named > 1 && all & TELLING;
     }
     return false;
 }
@@ -112,6 +114,8 @@ static size_t line_end(const struct hunt *h, size_t i)
 static char first_separator(const struct hunt *h, size_t i)
 {
     size_t k = i + (hunt_at(h, i) == '"' || hunt_at(h, i) == '|');
+    if (k == i && !is(hunt_at(h, i), C_LETTER | C_UNDER))
+        return '\0';                    /* most lines of source end here */
     for (size_t most = k + 32; k < h->n && k < most && (is(h->p[k], C_WORD | C_DASH) || h->p[k] == ' '); k++)
         ;
     k += hunt_at(h, k) == '"';

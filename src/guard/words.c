@@ -29,7 +29,7 @@ static const struct { uint32_t bits; const char *words; } lists[] = {
                "batch port pid size bytes offset count total amount price score seed line page row index gtin upc asin order_id orderid barcode error code status job "
                "ids coordinates coordinate lat lon latitude longitude took duration ms limit ttl height width session return uint64 int long const trace span request "
                "auftrag auftragsnummer vorgang zlecenie pull merge pr bug hash digest checksum worker retries retry timeout quantity stock amount" },
-    { W_VERSION, "version versions ver fw firmware release rel chrome firefox safari edge bump upgrade upgraded sdk driver kernel v wersja versie versión versione "
+    { W_VERSION, "version versions ver fw firmware release rel chrome firefox safari edge bump upgrade upgraded sdk driver kernel v policy standards-version wersja versie versión versione "
                  "build oid section chapter chromium opera webkit applewebkit gecko assembly fileversion productversion schema" },
     { W_DATE, "due until since created updated expires expiry exp valid order refund deadline appointment termin scheduled modified released release published until "
               "out confirmed paid" },
@@ -45,8 +45,9 @@ static const struct { uint32_t bits; const char *words; } lists[] = {
                  "lieferadresse rechnungsadresse wohnort domicilio domicile residenza residence zamieszkania woonadres endereço morada 地址 住所 adresa adress osoite "
                  "billing shipping home addressline1" },
     { W_PLACE, "city town zip zipcode zip_code postcode postal_code postalcode plz ort stadt ville code_postal cp ciudad città miasto plaats county state province cap" },
-    { W_PASSWORD, "password passwd pwd pass passphrase passwort kennwort contraseña contrasena clave parola hasło haslo wachtwoord mot_de_passe motdepasse senha pw pword "
+    { W_PASSWORD, "password passwd pwd passphrase passwort kennwort contraseña contrasena clave parola hasło haslo wachtwoord mot_de_passe motdepasse senha pword "
                   "userpass dbpass dbpassword passcode pincode 密码 パスワード пароль salasana lösenord" },
+    { W_PASSWORD | W_WEAK, "pass pw" },
     { W_TOKEN, "token secret apikey api_key secret_key secretkey access_key accesskey private_key privatekey client_secret clientsecret auth_token authtoken "
                "access_token accesstoken refresh_token refreshtoken bearer encryption_key signing_key signingkey secret_access_key aws_secret_access_key credential "
                "credentials auth_key authkey session_token webhook_secret master_key masterkey account_key accountkey storage_key shared_key service_key "
@@ -63,7 +64,8 @@ static const struct { uint32_t bits; const char *words; } lists[] = {
                 "object function class def return const let var new my your our his her their its ihr ihre sie der die das und oder nicht le la les un une des "
                 "et ou el los las una y o il lo gli e di da dem den ein eine einer w z na do się jest to ist ich bin wir nous vous je buongiorno damen herren "
                 "hiring manager hr it sales api http https json todo fixme note warning error info debug trace id name email phone number some any each help sales contact noreply reply mail office billing postmaster webmaster abuse security jobs career careers press newsletter hello dev ops root www "
-                "no-reply marketing accounts finance legal privacy data research shop store orders feedback notifications alerts monitoring build ci bot git code demo web app" },
+                "no-reply marketing accounts finance legal privacy data research shop store orders feedback notifications alerts monitoring build ci bot git code demo web app request requests bugs list lists devel announce owner maintainers maintainer discuss add submit patches debian linux "
+                "project package packages source sourceware software gnu foundation" },
     { W_IP, "ip addr address host server ipv4 client remote peer from gateway dns ping src dst source destination listen bind inet ipv6 router on to for" },
     { W_INTRO, "appelle soy llamo chiamo bin heiße heisse ben heet się client colleague kollege kollegin collègue kunde kundin cliente klant patient patientin ist sono suis am "
                "mevrouw meneer spoke met asked tell told email mail" },
@@ -100,17 +102,9 @@ struct words {
 
 static inline char lower(char c) { return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c; }
 
-static uint32_t hash(str s)
-{
-    uint32_t h = 2166136261u;
-    for (size_t i = 0; i < s.n; i++)
-        h = (h ^ (unsigned char)lower(s.p[i])) * 16777619u;
-    return h ^ h >> 15;
-}
-
 static void add(struct words *w, str text, uint32_t bits, uint8_t month)
 {
-    uint32_t x = hash(text);
+    uint32_t x = words_hash(text);
     size_t i = x % SLOTS;
     w->seen[x >> 22] |= (uint64_t)1 << (x >> 16 & 63);
     while (w->slots[i].text.n && !str_eq(w->slots[i].text, text))
@@ -146,7 +140,7 @@ static size_t slot_of(const struct words *w, str text)
 {
     if (!text.n || text.n > WORD_LONGEST)
         return SLOTS;
-    uint32_t x = hash(text);
+    uint32_t x = words_hash(text);
     size_t i = x % SLOTS;
     if (!(w->seen[x >> 22] >> (x >> 16 & 63) & 1))
         return SLOTS;

@@ -40,6 +40,28 @@ struct words;
 
 enum { WORD_LONGEST = 24, NAME_LONGEST = 64 };
 
+/* A hash of a word without ASCII case, eight bytes at a time. Words that differ in more than case may share one. */
+static inline uint32_t words_hash(str s)
+{
+    const uint64_t small = 0x2020202020202020u;
+    uint64_t x = s.n, part = 0;
+    size_t i = 0;
+    for (; i + 8 <= s.n; i += 8) {
+        memcpy(&part, s.p + i, 8);
+        x = (x ^ (part | small)) * 0x9E3779B97F4A7C15u;
+        x ^= x >> 29;
+    }
+    if (s.n >= 8 && i < s.n) {
+        memcpy(&part, s.p + s.n - 8, 8);                        /* overlaps what was read */
+    } else {
+        part = 0;
+        for (; i < s.n; i++)
+            part = part << 8 | (unsigned char)s.p[i];
+    }
+    x = (x ^ (part | small)) * 0x9E3779B97F4A7C15u;
+    return (uint32_t)(x >> 32);
+}
+
 struct words *words_new(struct arena *a);                       /* NULL: no memory */
 uint32_t words_find(const struct words *w, str text);           /* the bits of a word, ASCII case ignored; 0 for most */
 /* The same of an identifier: "customerBirthDate", "X-API-KEY", "openai_api_key". The longest ending that is a word counts; of the parts before it, W_OTHER
