@@ -2,7 +2,7 @@
  *
  *   guard_raw find FILE.jsonl           a line {"id","text"} in, a line {"id","spans":[{"start","end","type","rule","score"}]} out, by byte offsets
  *   guard_raw show FILE                 the same of a plain text, a line a span: offset, type, rule, score, value
- *   guard_raw speed SECONDS FILE…       MB/s (of CPU time) of each file, read as one text, by the vector form and by the plain one
+ *   guard_raw speed SECONDS KIB FILE…   MB/s (of CPU time) of each file, in texts of about so many KiB that end with a line, by the vector form and the plain one
  *   guard_raw worst SECONDS             the same of worst cases: 1 MB of one pattern each */
 #include "core/json.h"
 #include "guard/find.h"
@@ -106,19 +106,36 @@ static double cpu_seconds(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+/* One pass over `text` in parts of about `piece` bytes; the number of spans, or SIZE_MAX. */
+static size_t pass(const struct guard_finder *f, struct arena *a, str text, size_t piece)
+{
+    size_t spans = 0;
+    while (text.n) {
+        struct guard_span *s;
+        size_t n = text.n, found;
+        if (n > piece) {
+            const char *line = memchr(text.p + piece, '\n', n - piece);
+            n = line ? (size_t)(line + 1 - text.p) : n;
+        }
+        if (guard_find(f, a, str_slice(text.p, n), &s, &found))
+            return SIZE_MAX;
+        spans += found;
+        arena_reset(a);
+        text = str_skip(text, n);
+    }
+    return spans;
+}
+
 /* MB per second of CPU time of `text`, repeated for `seconds`: the best of five parts. */
-static double speed(const struct guard_finder *f, str text, double seconds, size_t *spans)
+static double speed(const struct guard_finder *f, str text, size_t piece, double seconds, size_t *spans)
 {
     struct arena a;
-    struct guard_span *s;
     double best = 0;
     arena_init(&a, SIZE_MAX / 2);
-    for (int part = 0; part < 5; part++) {
+    for (int part = 0; part < 5 && *spans != SIZE_MAX; part++) {
         double began = cpu_seconds(), now, bytes = 0;
         do {
-            if (guard_find(f, &a, text, &s, spans))
-                return 0;
-            arena_reset(&a);
+            *spans = pass(f, &a, text, piece);
             bytes += (double)text.n;
             now = cpu_seconds();
         } while (now - began < seconds / 5);
@@ -128,10 +145,10 @@ static double speed(const struct guard_finder *f, str text, double seconds, size
     return best;
 }
 
-static void speed_of(const struct guard_finder *const f[2], const char *name, str text, double seconds)
+static void speed_of(const struct guard_finder *const f[2], const char *name, str text, size_t piece, double seconds)
 {
     size_t spans = 0;
-    double vector = speed(f[0], text, seconds, &spans), plain = speed(f[1], text, seconds, &spans);
+    double vector = speed(f[0], text, piece, seconds, &spans), plain = speed(f[1], text, piece, seconds, &spans);
     printf("%-28.28s %8.2f MB %8zu spans %8.1f MB/s %8.1f MB/s plain\n", name, (double)text.n / 1e6, spans, vector, plain);
 }
 
@@ -150,7 +167,7 @@ static int worst_cases(const struct guard_finder *const f[2], double seconds)
             memcpy(text + at, worst[w], n);
         char name[64];
         snprintf(name, sizeof name, "%.*s", (int)strcspn(worst[w], "\n"), worst[w]);
-        speed_of(f, name, str_slice(text, at), seconds);
+        speed_of(f, name, str_slice(text, at), N, seconds);
     }
     free(text);
     return 0;
@@ -170,15 +187,15 @@ int main(int argc, char **argv)
         rc = !read_file(argv[2], &b) ? fail("the file could not be read") : str_eq(what, S("find")) ? find(f[0], buf_str(&b)) : show(f[0], buf_str(&b));
     else if (argc == 3 && str_eq(what, S("worst")))
         rc = worst_cases(both, strtod(argv[2], NULL));
-    for (int i = 3; i < argc && str_eq(what, S("speed")); i++) {
+    for (int i = 4; i < argc && str_eq(what, S("speed")); i++) {
         b.n = 0;
         rc = read_file(argv[i], &b) ? 0 : fail("the file could not be read");
         const char *slash = strrchr(argv[i], '/');
         if (!rc)
-            speed_of(both, slash ? slash + 1 : argv[i], buf_str(&b), strtod(argv[2], NULL));
+            speed_of(both, slash ? slash + 1 : argv[i], buf_str(&b), strtoul(argv[3], NULL, 10) << 10, strtod(argv[2], NULL));
     }
     if (rc == 2)
-        fprintf(stderr, "usage: guard_raw find FILE.jsonl | show FILE | speed SECONDS FILE... | worst SECONDS\n");
+        fprintf(stderr, "usage: guard_raw find FILE.jsonl | show FILE | speed SECONDS KIB FILE... | worst SECONDS\n");
     buf_free(&b);
     guard_finder_free(f[0]);
     guard_finder_free(f[1]);

@@ -49,10 +49,14 @@ static uint32_t gathered(const struct hunt *h, size_t at)
     return all;
 }
 
-uint32_t hunt_context(const struct hunt *h, size_t at)
+uint32_t hunt_context(struct hunt *h, size_t at)
 {
     if (h->given)
         return h->given;
+    if (h->context_of == at + 1)
+        return h->context;                      /* several rules ask for one place */
     uint32_t all = gathered(h, at);
-    return all & W_WEAK && all & (W_ID | W_SSN | W_CARD | W_PASSPORT) ? all & ~(uint32_t)W_PHONE : all;    /* "NHS number" is no telephone's */
+    h->context_of = at + 1;
+    h->context = all & W_WEAK && all & (W_ID | W_SSN | W_CARD | W_PASSPORT) ? all & ~(uint32_t)W_PHONE : all;    /* "NHS number" is no telephone's */
+    return h->context;
 }

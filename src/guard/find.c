@@ -174,7 +174,10 @@ static void spans_settle(struct hunt *h)
 {
     struct guard_span *s = h->spans;
     size_t kept = 0;
-    if (h->n_spans > 1)
+    size_t sorted = 1;                          /* most texts have their spans in order */
+    while (sorted < h->n_spans && by_begin(&s[sorted - 1], &s[sorted]) <= 0)
+        sorted++;
+    if (sorted < h->n_spans)
         qsort(s, h->n_spans, sizeof *s, by_begin);
     for (size_t i = 0; i < h->n_spans; i++) {
         struct guard_span *last = kept ? &s[kept - 1] : NULL;

@@ -20,6 +20,8 @@ struct hunt {
     size_t n;
     size_t done;                    /* marks before this position are part of something that a rule has read to its end */
     uint32_t given;                 /* what a table's column says of its cell, instead of words before it; 0: none */
+    size_t context_of;              /* one more than the place that `context` was read for */
+    uint32_t context;
     size_t dull;                    /* digits before this position are nothing by themselves; a token around them may be */
     struct guard_span *spans;       /* in the order they were found; may overlap */
     size_t n_spans, cap;
@@ -48,7 +50,7 @@ static inline size_t hunt_back(const struct hunt *h, size_t i, unsigned classes,
 
 /* What the words before `at`, on its line, say that it is: their bits. The nearest word decides between a number of a person's and another (W_OTHER, W_VERSION,
  * W_DATE): of what lies beyond such a word nothing is taken. At most CONTEXT_BYTES are read. */
-uint32_t hunt_context(const struct hunt *h, size_t at);
+uint32_t hunt_context(struct hunt *h, size_t at);
 enum { CONTEXT_BYTES = 72, CONTEXT_WORDS = 8 };
 
 /* Neither the byte before `begin` nor the one at `end` goes on with the value: no letter, digit or "_", and no ".", "-", "/" or ":" with one of these behind it. */

@@ -148,12 +148,15 @@ struct forms *forms_new(struct arena *a)
 bool rule_ids(struct hunt *h, size_t at)
 {
     size_t lead = hunt_run(h, at, C_DIGIT, LEADS), n, end, best_end = 0;
-    char v[CHECK_ROOM] = "";
+    char v[CHECK_ROOM] = "", after = hunt_at(h, at + lead);
     const struct form *best = NULL;
     unsigned score = 0;
     uint32_t context = 0;
     for (size_t k = 0; lead < LEADS && k < h->forms->n[lead]; k++) {
         const struct form *f = &forms[h->forms->of[lead][k]];
+        char want = lead == strspn(f->pattern, "d") ? f->pattern[lead] : '*';
+        if ((want == '_' && !is_separator(after)) || (want && !strchr("*_dAN", want) && want != after))
+            continue;
         end = matched(h, at, f->pattern, v, &n);
         if (!end || end < best_end || !hunt_alone_after(h, end) || !(f->check ? f->check(v, n) : hetu_of_letter(v)))
             continue;

@@ -313,8 +313,12 @@ size_t hunt_date(const struct hunt *h, size_t at, size_t *begin)
 
 bool rule_birth(struct hunt *h, size_t at)
 {
-    size_t begin, end = hunt_date(h, at, &begin);
-    if (!end)
+    size_t run = hunt_run(h, at, C_DIGIT, 5), begin, end;
+    char before = at ? h->p[at - 1] : '\0', after = hunt_at(h, at + run);
+    bool month = (before == ' ' || before == '.') && at > 2 && is(h->p[at - 2], C_LETTER) && (after == ',' || after == ' ' || is(after, C_LOWER));
+    if (!month && after != '-' && after != '/' && after != '.' && after != ' ' && !is(after, C_LOWER))
+        return false;
+    if (!(end = hunt_date(h, at, &begin)))
         return false;
     h->done = end;
     if (hunt_context(h, begin) & W_BIRTH)

@@ -8,9 +8,9 @@
 
 #define U(c) [c] = C_UPPER
 #define L(c) [c] = C_LOWER
-#define X(c) [c] = C_UPPER | C_HEX
-#define Y(c) [c] = C_LOWER | C_HEX
-#define N(c) [c] = C_DIGIT | C_HEX
+#define X(c) [c] = (C_UPPER | C_HEX)
+#define Y(c) [c] = (C_LOWER | C_HEX)
+#define N(c) [c] = (C_DIGIT | C_HEX)
 const uint8_t scan_class[256] = {
     N('0'), N('1'), N('2'), N('3'), N('4'), N('5'), N('6'), N('7'), N('8'), N('9'),
     X('A'), X('B'), X('C'), X('D'), X('E'), X('F'), U('G'), U('H'), U('I'), U('J'), U('K'), U('L'), U('M'), U('N'), U('O'), U('P'), U('Q'), U('R'),

@@ -22,13 +22,12 @@ static const struct { str text; uint8_t least; } prefixes[] = {
 static inline char lower(char c) { return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c; }
 
 /* How mixed a value is. */
-struct mix { unsigned upper, lower, digits, others, kinds, run; };
+struct mix { unsigned upper, lower, digits, others, kinds; };
 
 static struct mix mix_of(str v)
 {
     struct mix m = { 0 };
     uint64_t seen[4] = { 0 };
-    unsigned run = 0;
     for (size_t i = 0; i < v.n; i++) {
         unsigned char c = (unsigned char)v.p[i];
         m.upper += is(v.p[i], C_UPPER);
@@ -37,40 +36,60 @@ static struct mix mix_of(str v)
         m.others += !is(v.p[i], C_ALNUM);
         m.kinds += !(seen[c >> 6] >> (c & 63) & 1);
         seen[c >> 6] |= (uint64_t)1 << (c & 63);
-        run = i && v.p[i - 1] == v.p[i] ? run + 1 : 1;
-        m.run = run > m.run ? run : m.run;
     }
     return m;
 }
 
-/* Whether one of `words` stands in `v`, whose letters may be capitals. */
-static bool holds_any(str v, const str *words, size_t n)
+static bool at_word(str v, size_t at, str word)
 {
-    uint64_t first[4] = { 0 };
-    for (size_t i = 0; i < n; i++)
-        first[(unsigned char)words[i].p[0] >> 6] |= (uint64_t)1 << (words[i].p[0] & 63);
-    for (size_t at = 0; at < v.n; at++) {
-        unsigned char c = (unsigned char)lower(v.p[at]);
-        for (size_t i = 0; first[c >> 6] >> (c & 63) & 1 && i < n; i++) {
-            size_t k = 0;
-            if ((unsigned char)words[i].p[0] != c || words[i].n > v.n - at)
-                continue;
-            while (k < words[i].n && lower(v.p[at + k]) == words[i].p[k])
-                k++;
-            if (k == words[i].n)
-                return true;
-        }
+    size_t k = 0;
+    while (k < word.n && k < v.n - at && lower(v.p[at + k]) == word.p[k])
+        k++;
+    return k == word.n;
+}
+
+/* Words that say that a value stands for another, at one position. By the first letter, because every byte of a value is asked. */
+static bool placeholder_at(str v, size_t i)
+{
+    switch (lower(v.p[i])) {
+    case 'y': return at_word(v, i, S("your"));
+    case 'e': return at_word(v, i, S("example")) || at_word(v, i, S("environ"));
+    case 'p': return at_word(v, i, S("placeholder")) || at_word(v, i, S("process.env"));
+    case 'x': return at_word(v, i, S("xxxx"));
+    case 'c': return at_word(v, i, S("changeme")) || at_word(v, i, S("change_me"));
+    case 'r': return at_word(v, i, S("redacted")) || at_word(v, i, S("replace"));
+    case 'd': return at_word(v, i, S("dummy"));
+    case 'i': return at_word(v, i, S("insert"));
+    case 'g': return at_word(v, i, S("getenv"));
+    case 't': return at_word(v, i, S("todo"));
+    case 's': return at_word(v, i, S("sample"));
+    case 'f': return at_word(v, i, S("fake"));
+    case 'a': return at_word(v, i, S("abcdefgh"));
+    case '0': return at_word(v, i, S("00000000"));
+    case '1': return at_word(v, i, S("12345678"));
+    case '.': return at_word(v, i, S("..."));
+    case '$': return i == 0 || at_word(v, i, S("${")) || at_word(v, i, S("$("));
+    case '{': return at_word(v, i, S("{{"));
+    case '*': return at_word(v, i, S("****"));
+    case '%': return at_word(v, i, S("%s"));
+    case '[': return at_word(v, i, S("[masked"));
+    case '_': return at_word(v, i, S("__"));
+    case '\xE2': return at_word(v, i, S("\xE2\x80\xA6"));
+    case '<': return true;
+    default: return false;
     }
-    return false;
 }
 
 /* Stands for a secret, and is none. */
 static bool is_placeholder(str v)
 {
-    static const str words[] = { S("your"),    S("example"), S("placeholder"), S("xxxx"),        S("..."),  S("changeme"), S("change_me"), S("redacted"), S("dummy"),        S("insert"),
-                                 S("replace"), S("<"),       S("${"),          S("{{"),          S("****"), S("environ"),  S("getenv"),    S("process.env"), S("todo"),      S("sample"),
-                                 S("00000000"), S("12345678"), S("abcdefgh"),  S("\xE2\x80\xA6"), S("%s"),  S("$("),       S("[masked"),   S("fake"),     S("__") };
-    return holds_any(v, words, sizeof words / sizeof *words) || mix_of(v).run > 7 || (v.n && v.p[0] == '$');
+    size_t same = 0;
+    for (size_t i = 0; i < v.n; i++) {
+        same = i && v.p[i] == v.p[i - 1] ? same + 1 : 1;
+        if (same > 7 || placeholder_at(v, i))
+            return true;
+    }
+    return false;
 }
 
 /* ---- tokens with a prefix ---- */
