@@ -17,7 +17,7 @@ static uint32_t field_bits(const struct hunt *h, size_t at)
     if (end - begin < 2 || end - begin == NAME_LONGEST)
         return 0;
     uint32_t bits = words_find_name(h->words, hunt_str(h, begin, end));
-    for (int more = 0; more < 2 && begin > 1 && h->p[begin - 1] == ' ' && is(h->p[begin - 2], C_WORD); more++) {
+    for (int more = 0; h->p[at] == ':' && more < 2 && begin > 1 && h->p[begin - 1] == ' ' && is(h->p[begin - 2], C_WORD); more++) {
         begin -= 1 + hunt_back(h, begin - 1, C_WORD | C_DASH, WORD_LONGEST);
         uint32_t longer = words_find_name(h->words, hunt_str(h, begin, end));
         bits |= longer;

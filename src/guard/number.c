@@ -145,9 +145,20 @@ static size_t mac_end(const struct hunt *h, size_t i)
     return is(hunt_at(h, i), C_WORD) || (hunt_at(h, i) == separator && is(hunt_at(h, i + 1), C_HEX)) ? 0 : i;
 }
 
+/* Most digits have none of the separators as near as an address would. */
+static bool near_separator(const struct hunt *h, size_t at)
+{
+    for (size_t i = at > 2 ? at - 2 : 0; i < at + 5 && i < h->n; i++)
+        if (h->p[i] == ':' || h->p[i] == '-' || h->p[i] == '.')
+            return true;
+    return false;
+}
+
 /* A digit or a colon may stand anywhere in it. */
 bool rule_mac(struct hunt *h, size_t at)
 {
+    if (!near_separator(h, at))
+        return false;
     size_t i = at, least = at > 17 ? at - 17 : 0;
     while (i > least && (is(h->p[i - 1], C_HEX) || h->p[i - 1] == ':' || h->p[i - 1] == '-' || h->p[i - 1] == '.'))
         i--;
@@ -346,6 +357,10 @@ static bool rule_passport(struct hunt *h, size_t begin, size_t end)
 static void rule_digits_of_token(struct hunt *h, size_t begin, size_t at)
 {
     size_t end = at + hunt_run(h, at, C_WORD, 64);
+    if (end - begin > 36) {
+        h->dull = end;                          /* a hash, an id, a part of base64 */
+        return;
+    }
     bool alone = hunt_alone_before(h, begin);
     if (rule_mac(h, at))
         return;
@@ -376,6 +391,17 @@ static bool rule_list(struct hunt *h, size_t at, size_t run, char separator)
     return groups > 8;
 }
 
+/* Few digits, of which `after` is the next byte, and no more behind it that could belong to them. */
+static bool is_short(const struct hunt *h, size_t end, char after)
+{
+    char next = hunt_at(h, end + 1);
+    if (is(after, C_WORD) || after == '(')
+        return false;
+    if (after == ')' || after == '/' || after == '-' || after == '.' || after == ' ')
+        return !is(next, C_DIGIT) && next != '(' && next != ' ' && next != '-' && !(after != ' ' && is(next, C_LETTER));
+    return after != ',';
+}
+
 void rule_digits(struct hunt *h, size_t at)
 {
     size_t run = hunt_run(h, at, C_DIGIT, 32), end = at + run;
@@ -401,6 +427,10 @@ void rule_digits(struct hunt *h, size_t at)
     }
     if (at && (before == ' ' || before == '-') && rule_ids_apart(h, at))
         return;
+    if (run < 6 && is_short(h, end, after)) {
+        (void)(run <= 4 && (rule_mac(h, at) || (after == ' ' && rule_birth(h, at))));
+        return;
+    }
     if (run <= 4 && (rule_mac(h, at) || (run <= 3 && after == '.' && rule_ipv4(h, at)) || rule_birth(h, at)))
         return;
     if (is(after, C_WORD) && (run < 6 || !hunt_alone_before(h, at) || !rule_ids(h, at))) {
