@@ -58,9 +58,8 @@ static size_t bare_end(const struct hunt *h, size_t i, bool word)
         if (!word && c == ':' && hunt_at(h, k + 1) == ' ')
             return i;                   /* the next label */
     }
-    while (k > i && (h->p[k - 1] == ' ' || ((unsigned char)h->p[k - 1] & 0xC0) == 0x80))
-        if (h->p[--k] != ' ' && ((unsigned char)h->p[k] & 0xC0) == 0x80 && k + 1 < h->n && ((unsigned char)h->p[k + 1] & 0xC0) != 0x80)
-            return k + 1;               /* whole characters stay */
+    while (k > i && h->p[k - 1] == ' ')
+        k--;
     return k;
 }
 

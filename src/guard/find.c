@@ -88,6 +88,8 @@ void guard_finder_free(struct guard_finder *f)
 
 /* ---- one search ---- */
 
+static bool goes_on(char c) { return ((unsigned char)c & 0xC0) == 0x80; }
+
 void hunt_add(struct hunt *h, size_t begin, size_t end, enum rule rule, unsigned score)
 {
     if (h->n_spans == h->cap) {
@@ -100,6 +102,10 @@ void hunt_add(struct hunt *h, size_t begin, size_t end, enum rule rule, unsigned
         h->spans = grown;
         h->cap = cap;
     }
+    while (end < h->n && goes_on(h->p[end]))
+        end++;                      /* a window of a rule may end inside of a character */
+    while (begin && goes_on(h->p[begin]))
+        begin--;
     h->spans[h->n_spans++] = (struct guard_span){ begin, end, rules[rule].type, (uint16_t)rule, (uint8_t)score };
 }
 
