@@ -29,6 +29,7 @@ static uint32_t gathered(const struct hunt *h, size_t at)
     size_t least = at > CONTEXT_BYTES ? at - CONTEXT_BYTES : 0, i = at;
     uint32_t all = 0;
     int weak = -2;                              /* which word was a weak one */
+    bool numbered = false;                      /* the last word was "number" */
     for (int words = 0; words < CONTEXT_WORDS; words++) {
         while (i > least && !is(h->p[i - 1], C_WORD))
             if (h->p[--i] == '\n' || (h->p[i] == '.' && i + 1 < at && h->p[i + 1] == ' ' && hunt_back(h, i, C_WORD, 5) == 5))
@@ -38,7 +39,11 @@ static uint32_t gathered(const struct hunt *h, size_t at)
             i--;
         if (i == end)
             break;
-        uint32_t bits = words_find_name(h->words, hunt_str(h, i, end));
+        str word = hunt_str(h, i, end);
+        uint32_t bits = words_find_name(h->words, word);
+        if (numbered && str_ieq(word, S("id")))
+            bits |= W_ID;                       /* "id number" */
+        numbered = str_ieq(word, S("number")) || str_ieq(word, S("no")) || str_ieq(word, S("nr")) || (numbered && str_ieq(word, S("card")));
         if ((bits & SAYS_NO) && !(bits & SAYS_YES) && (!(all & ~(uint32_t)W_IP) || (all & W_WEAK && words == weak + 1)))
             return bits;
         if (bits & SAYS_YES)

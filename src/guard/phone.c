@@ -31,6 +31,7 @@ static bool dial_group(const struct hunt *h, struct dialled *d, size_t *i, char 
 static void dial(const struct hunt *h, size_t i, struct dialled *d)
 {
     memset(d, 0, sizeof *d);
+    size_t begin = i;
     char separator = 0;
     for (;;) {
         bool open = hunt_at(h, i) == '(';
@@ -45,6 +46,8 @@ static void dial(const struct hunt *h, size_t i, struct dialled *d)
         i = k;
         char c = hunt_at(h, i);
         separator = open ? '(' : 0;
+        if (c == ')' && d->groups == 1 && begin > 1 && h->p[begin - 1] == '+' && h->p[begin - 2] == '(')
+            c = hunt_at(h, ++i);                /* (+358) 72738… */
         if (c == ' ' || c == '-' || c == '.' || c == '/') {
             separator = c;
             i++;
@@ -131,7 +134,7 @@ static const struct way { const char *sizes, *separators, *prefix; uint8_t alone
     { "56", " -/(", "0", 60 },
     { "28", " -/(", "0", 70 },          /* IT 02 12345678, NL 06-12345678, AU 04 … */
     { "27", " -/(", "0", 60 },
-    { "244", " -(", "0", 75 },          /* IT 06 1234 5678, AU 02 1234 5678 */
+    { "244", " -.(", "0", 75 },          /* IT 06 1234 5678, AU 02 1234 5678 */
     { "235", " -", "0", 60 },
     { "433", " -(", "0", 70 },          /* AU 0412 345 678, BE 0470 123 456, AT, ZA */
     { "334", " -(", "0", 70 },          /* CH 044 123 4567, ZA 082 123 4567, SE */
@@ -165,6 +168,12 @@ static const struct way { const char *sizes, *separators, *prefix; uint8_t alone
     { "1333", " -", "[0-9]", 0 },
     { "13322", " -(", "8", 70 },        /* RU 8 (912) 345-67-89 */
     { "333", " ", "0", 0 },
+    { "2332", " -", "0", 70 },          /* SE 08-598 829 38 */
+    { "2222", " -", "0", 55 },          /* SE 08-92 10 45 */
+    { "243", " -", "0", 60 },           /* IL, SI */
+    { "343", " -", "0", 60 },           /* HR */
+    { "553", " -(", "0", 65 },          /* AT */
+    { "234", "/- ", "[1-9]", 0 },       /* HU */
     { "434", " -", "[2-9]", 0 },
 };
 
@@ -209,6 +218,10 @@ static unsigned written(const struct dialled *d, const struct way *w)
 
 static bool phone_add(struct hunt *h, size_t begin, size_t end, enum rule rule, unsigned score)
 {
+    size_t k = hunt_at(h, end) == ' ' ? end + 1 : end;                  /* "212-555-0187x12": the extension belongs to it */
+    size_t digits = hunt_at(h, k) == 'x' ? hunt_run(h, k + 1, C_DIGIT, 7) : 0;
+    if (digits && digits < 7)
+        end = k + 1 + digits;
     if (!hunt_alone_after(h, end))
         return false;
     hunt_add(h, begin, end, rule, score);
@@ -230,7 +243,7 @@ static bool phone_national(struct hunt *h, size_t begin, const struct dialled *d
     if (!best || (groups < d->groups && d->separator[groups] != ' ' && d->separator[groups] != '-'))
         return false;
     uint32_t context = hunt_context(h, begin);
-    bool said = context & W_PHONE && !(best->sizes[0] == ':' && context & W_WEAK);
+    bool said = context & W_PHONE && !(best->sizes[0] == ':' && d->size[0] < 10 && context & W_WEAK);
     if (context & (W_OTHER | W_VERSION | W_ID | W_SSN | W_CARD) ? !said : !said && !best->alone)
         return false;
     if (groups < d->groups && !said)
@@ -250,10 +263,13 @@ bool rule_phone(struct hunt *h, size_t at)
         return false;
     if (plus) {
         unsigned g = international(&d, 0);
+        if (begin > 1 && h->p[begin - 2] == '(' && hunt_at(h, d.end[0]) == ')')
+            return g && phone_add(h, begin - 2, d.end[g - 1], RULE_phone_e164, 90);
         bool before = begin < 2 || !is(h->p[begin - 2], C_ALNUM | C_UNDER) || h->p[begin - 2] == '=';
         return g && before && phone_add(h, begin - 1, d.end[g - 1], RULE_phone_e164, 90);
     }
-    if (!hunt_alone_before(h, begin) || d.groups == 0 || str_starts(str_slice(d.digits, d.n), S("0123456")) || str_starts(str_slice(d.digits, d.n), S("0987654")))
+    if (!hunt_alone_before(h, begin) || d.groups == 0 || str_starts(str_slice(d.digits, d.n), S("0123456")) || str_starts(str_slice(d.digits, d.n), S("0987654")) ||
+        (d.groups == 1 && (str_eq(str_slice(d.digits, d.n), S("2147483647")) || str_eq(str_slice(d.digits, d.n), S("4294967295")))))
         return false;
     if (d.digits[0] == '0' && d.digits[1] == '0' && d.size[0] > 1) {
         unsigned g = international(&d, 2);

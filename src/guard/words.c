@@ -3,12 +3,12 @@
 
 /* Bits, and the words that have them. */
 static const struct { uint32_t bits; const char *words; } lists[] = {
-    { W_PHONE | W_WEAK, "call called calling reach ring dial cell numéro numero numer nummer contact number" },
+    { W_PHONE | W_WEAK, "call called calling reach ring cell numéro numero numer nummer contact number" },
     { W_NAME | W_GIVEN, "full_name fullname first_name firstname last_name lastname surname given_name givenname family_name familyname forename prénom prenom apellido "
                         "apellidos cognome vorname nachname achternaam voornaam imię nazwisko account_holder accountholder cardholder card_holder holder kontoinhaber "
                         "titular customer_name contact_name patient reporter assignee assigned_to 姓名 名前 氏名 naam" },
     { W_PHONE, "phone telephone phones telefon telefono teléfono téléphone tel telf tél téléfono telefoon telefone telefoonnummer telefonnummer rufnummer mobile mobil "
-               "móvil movil handy cellphone cellular mobiel celular cellulare sms texted whatsapp fax msisdn portable "
+               "móvil movil handy cellphone cellular mobiel celular cellulare sms texted whatsapp fax dial hotline msisdn portable "
                " komórka komórkowy tlf puhelin puhelinnumero telemóvel komorka kontaktnummer phonenumber phoneno contact_number 电话 手机 電話 携帯 "
                "телефон" },
     { W_CARD, "card cards visa mastercard amex karte kreditkarte carte tarjeta carta karta creditcard cardnumber pan kreditkort kaart cc discover" },
@@ -26,7 +26,7 @@ static const struct { uint32_t bits; const char *words; } lists[] = {
                "geb geburts syntymäaika födelsedatum fecha_nacimiento 出生 生日 生年月日 nac urodziła urodził doğum né(e) geboortedag ddn born_on" },
     { W_OTHER, "order orders ticket tickets invoice isbn ean sku part parts serial case build commit rev revision sha issue bestellung bestellnummer bestelnummer commande "
                "pedido ordine zamówienie rechnung facture factuur factura fattura faktura tracking epoch timestamp ticketnummer reference referenz référence referencia "
-               "batch port pid size bytes offset count total amount price score seed line page row index gtin upc asin order_id orderid barcode error code status job "
+               "batch port pid size bytes offset count total amount price score seed page row index gtin upc asin order_id orderid barcode error code status job "
                "ids coordinates coordinate lat lon latitude longitude took duration ms limit ttl height width session return uint64 int long const trace span request "
                "auftrag auftragsnummer vorgang zlecenie pull merge pr bug hash digest checksum worker retries retry timeout quantity stock amount" },
     { W_VERSION, "version versions ver fw firmware release rel chrome firefox safari edge bump upgrade upgraded sdk driver kernel v policy standards-version wersja versie versión versione "
@@ -195,7 +195,11 @@ uint32_t words_find_name(const struct words *w, str name)
     for (rest = s; rest.n && !(bits = words_find(w, rest));)
         if (!str_cut(rest, '_', &part, &rest))
             break;
-    for (rest = s; str_cut(rest, '_', &part, &rest);)
-        bits |= words_find(w, part) & ~(uint32_t)(W_NAME | W_ADDRESS | W_PASSWORD | W_TOKEN | W_GREETING | W_COMMON | W_GIVEN);
+    for (rest = s; str_cut(rest, '_', &part, &rest);) {
+        uint32_t before = words_find(w, part);
+        if (before & W_PHONE && !(before & W_WEAK))
+            bits &= ~(uint32_t)W_WEAK;              /* "mobile_number" */
+        bits |= before & ~(uint32_t)(W_NAME | W_ADDRESS | W_PASSWORD | W_TOKEN | W_GREETING | W_COMMON | W_GIVEN);
+    }
     return bits;
 }
