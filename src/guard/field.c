@@ -43,6 +43,13 @@ static size_t quoted_end(const struct hunt *h, size_t i, bool escaped)
     return 0;
 }
 
+/* "&name=" behind a value of a query. */
+static bool is_next_parameter(const struct hunt *h, size_t i)
+{
+    size_t k = hunt_run(h, i + 1, C_WORD | C_DASH, 32);
+    return k && hunt_at(h, i + 1 + k) == '=';
+}
+
 /* A bare value: of one word for secrets, else to the end of its line or of its cell. */
 static size_t bare_end(const struct hunt *h, size_t i, bool word)
 {
@@ -51,7 +58,7 @@ static size_t bare_end(const struct hunt *h, size_t i, bool word)
         unsigned char c = (unsigned char)h->p[k];
         if (c < ' ' || c == '"' || c == '<' || c == '|' || c == ';' || c == '{' || c == '}')
             break;
-        if (word && ((c == '=' && is(hunt_at(h, k + 1), C_WORD)) || c == ' ' || c == ',' || c == '&' || c == '\'' || c == '`' || c == '>' || c == '\\'))
+        if (word && ((c == '=' && is(hunt_at(h, k + 1), C_WORD)) || c == ' ' || c == ',' || (c == '&' && is_next_parameter(h, k)) || c == '\'' || c == '`' || c == '>' || c == '\\'))
             break;
         if (!word && (c == '(' || c == '=' || (c == ' ' && hunt_at(h, k + 1) == ' ')))
             break;
@@ -84,6 +91,17 @@ void rule_field(struct hunt *h, size_t at)
     bool quoted = i < h->n && is_quote(h->p[i]);
     if (bits & W_PASSWORD && bits & W_WEAK && !quoted && h->p[at] == ':')
         return;                         /* "PASS: …" is a test's */
+    if (bits & W_ADDRESS && hunt_at(h, i) == ';') {         /* ADR of a vCard (RFC 6350, 6.3.1) */
+        while (i < h->n && h->p[i] == ';')
+            i++;
+        size_t parts = i;
+        for (; parts < h->n && parts - i < VALUE_MAX && h->p[parts] != '\n' && h->p[parts] != '\r';)
+            parts++;
+        (void)rule_address_value(h, i, parts, true);
+        return;
+    }
+    if (!quoted && bits & W_TOKEN)
+        i += secret_scheme(hunt_str(h, i, i + 8 < h->n ? i + 8 : h->n));
     size_t end = quoted ? quoted_end(h, i, escaped) : bare_end(h, i, bits & (W_PASSWORD | W_TOKEN));
     i += quoted;
     if (end > i)

@@ -13,6 +13,8 @@ static size_t name_word(const struct hunt *h, size_t i)
     while (k < h->n && k - i < 32) {
         if (is(h->p[k], C_LETTER) || ((h->p[k] == '-' || h->p[k] == '\'') && is(hunt_at(h, k + 1), C_UPPER | C_HIGH)))
             k++;
+        else if (h->p[k] == '\'' && hunt_at(h, k + 1) == '\'' && is(hunt_at(h, k + 2), C_UPPER))
+            k += 2;                     /* an apostrophe inside of SQL's quotes */
         else
             break;
     }

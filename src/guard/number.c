@@ -97,8 +97,8 @@ static bool rule_iban(struct hunt *h, size_t begin)
 
 static bool ipv4_is_nobodys(const unsigned b[4])
 {
-    return b[0] == 127 || b[0] == 0 || b[0] == 255 || (b[0] == 192 && b[1] == 0 && b[2] == 2) || (b[0] == 198 && b[1] == 51 && b[2] == 100) ||
-           (b[0] == 203 && b[1] == 0 && b[2] == 113) || (b[2] == 0 && b[3] == 0);       /* loopback, "this", masks, RFC 5737, networks */
+    return b[0] == 127 || b[0] == 0 || b[0] > 223 || (b[0] == 192 && b[1] == 0 && b[2] == 2) || (b[0] == 198 && b[1] == 51 && b[2] == 100) ||
+           (b[0] == 203 && b[1] == 0 && b[2] == 113) || (b[2] == 0 && b[3] == 0);       /* loopback, "this", masks, multicast, RFC 5737, networks */
 }
 
 bool rule_ipv4(struct hunt *h, size_t at)
@@ -362,7 +362,7 @@ static void rule_digits_of_token(struct hunt *h, size_t begin, size_t at)
         return;
     }
     bool alone = hunt_alone_before(h, begin);
-    if (rule_mac(h, at))
+    if (rule_mac(h, at) || rule_secret_said(h, begin))
         return;
     if (alone && at - begin == 2 && hunt_run(h, begin, C_ALPHA, 3) == 2 && rule_iban(h, begin))
         return;

@@ -85,7 +85,7 @@ static bool is_placeholder(str v)
 {
     size_t same = 0;
     for (size_t i = 0; i < v.n; i++) {
-        same = i && v.p[i] == v.p[i - 1] ? same + 1 : 1;
+        same = i && v.p[i] == v.p[i - 1] && v.p[i] != '/' ? same + 1 : 1;
         if (same > 7 || placeholder_at(v, i))
             return true;
     }
@@ -256,13 +256,13 @@ void rule_uri(struct hunt *h, size_t colon)
 
 /* ---- values of telling names ---- */
 
-static str without_scheme(str v)
+size_t secret_scheme(str v)
 {
     static const str schemes[] = { S("bearer "), S("basic "), S("token "), S("apikey ") };
     for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++)
-        if (v.n > schemes[i].n && str_ieq(str_slice(v.p, schemes[i].n), schemes[i]))
-            return str_skip(v, schemes[i].n);
-    return v;
+        if (v.n >= schemes[i].n && str_ieq(str_slice(v.p, schemes[i].n), schemes[i]))
+            return schemes[i].n;
+    return 0;
 }
 
 static bool is_expression(str v)
@@ -275,7 +275,7 @@ static bool is_expression(str v)
 
 bool rule_secret_value(struct hunt *h, uint32_t bits, size_t begin, size_t end, bool quoted)
 {
-    str v = without_scheme(hunt_str(h, begin, end));
+    str v = str_skip(hunt_str(h, begin, end), secret_scheme(hunt_str(h, begin, end)));
     size_t from = end - v.n;
     if (v.n < 4 || v.n > 512 || str_index(v, ' ') < v.n || (!quoted && is_expression(v)))
         return false;
@@ -291,4 +291,27 @@ bool rule_secret_value(struct hunt *h, uint32_t bits, size_t begin, size_t end, 
     if (m.digits == v.n && v.n < 6)
         telling = false;
     return telling && secret_add(h, from, end, RULE_secret_field, quoted ? 85 : 75);
+}
+
+/* "the password is hunter2": the token with a digit that starts at `begin`, behind two words. */
+bool rule_secret_said(struct hunt *h, size_t begin)
+{
+    static const str verbs[] = { S("is"), S("ist"), S("est"), S("es"), S("jest"), S("was") };
+    size_t verb = begin ? hunt_back(h, begin - 1, C_LOWER, 5) : 0, from = begin - 1 - verb, k, end = begin;
+    bool said = false;
+    if (!verb || verb > 4 || h->p[begin - 1] != ' ' || !from || h->p[from - 1] != ' ')
+        return false;
+    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
+        said = said || str_eq(hunt_str(h, from, begin - 1), verbs[i]);
+    k = said ? hunt_back(h, from - 1, C_LETTER, WORD_LONGEST) : 0;
+    if (!k || !(words_find(h->words, hunt_str(h, from - 1 - k, from - 1)) & W_PASSWORD))
+        return false;
+    while (end < h->n && end - begin < 64 && (unsigned char)h->p[end] > ' ' && h->p[end] != '"')
+        end++;
+    while (end > begin && strchr(".,;:)?", h->p[end - 1]))
+        end--;
+    if (!rule_secret_value(h, W_PASSWORD, begin, end, true))
+        return false;
+    h->done = end;
+    return true;
 }

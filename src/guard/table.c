@@ -122,11 +122,88 @@ static char first_separator(const struct hunt *h, size_t i)
     return k > i + 1 && is_separator(hunt_at(h, k)) ? h->p[k] : '\0';
 }
 
+/* ---- SQL ---- */
+
+static bool is_word(const struct hunt *h, size_t i, str word)
+{
+    return word.n <= h->n - i && str_ieq(hunt_str(h, i, i + word.n), word);
+}
+
+static size_t blanks(const struct hunt *h, size_t i)
+{
+    while (i < h->n && (h->p[i] == ' ' || h->p[i] == '\n' || h->p[i] == '\r' || h->p[i] == '\t'))
+        i++;
+    return i;
+}
+
+/* One member of a list in parentheses, from `i`: its value without quotes, and the ',' or ')' behind it, or h->n. */
+static size_t member(const struct hunt *h, size_t i, size_t *begin, size_t *end)
+{
+    char q = hunt_at(h, i);
+    bool quoted = q == '\'' || q == '"' || q == '`';
+    *begin = i + quoted;
+    for (i += quoted; quoted && i < h->n && (h->p[i] != q || hunt_at(h, i + 1) == q); i++)
+        i += h->p[i] == q;
+    *end = i < h->n ? i : h->n;
+    while (i < h->n && h->p[i] != ',' && h->p[i] != ')')
+        i++;
+    if (!quoted)
+        for (*end = i; *end > *begin && h->p[*end - 1] == ' ';)
+            --*end;
+    return i < h->n ? i : h->n;
+}
+
+/* "INSERT INTO t (a, b) VALUES ('x', 'y'), …" at `i`: behind what was read. */
+static size_t insert(struct hunt *h, size_t i)
+{
+    struct table t = { .n = 0 };
+    size_t begin, end, at = i + hunt_run(h, i, C_WORD, 6), most = at + 200 < h->n ? at + 200 : h->n;
+    while (at < most && h->p[at] != '(' && h->p[at] != ';')
+        at++;
+    if (hunt_at(h, at) != '(')
+        return at;
+    do {
+        at = member(h, blanks(h, at + 1), &begin, &end);
+        t.bits[t.n++] = words_find_name(h->words, hunt_str(h, begin, end));
+    } while (t.n < COLUMNS && hunt_at(h, at) == ',');
+    at = blanks(h, at < h->n ? at + 1 : at);
+    if (!is_word(h, at, S("values")))
+        return at;
+    for (at = blanks(h, at + 6); hunt_at(h, at) == '(' && !h->e;) {
+        unsigned n = 0;
+        do {
+            at = member(h, blanks(h, at + 1), &begin, &end);
+            if (n < t.n)
+                value(h, t.bits[n], begin, end);
+            n++;
+        } while (hunt_at(h, at) == ',');
+        at = blanks(h, at < h->n ? at + 1 : at);
+        if (hunt_at(h, at) == ',')
+            at = blanks(h, at + 1);
+    }
+    return at;
+}
+
+/* Where the line at `i` has an INSERT: at its start, or at the start of a string. */
+static size_t insert_at(const struct hunt *h, size_t i)
+{
+    size_t k = i;
+    while (k < h->n && k < i + 40 && (h->p[k] == ' ' || h->p[k] == '\t' || h->p[k] == '"'))
+        k++;
+    return k + 12 < h->n && (h->p[k] | 0x20) == 'i' && is_word(h, k, S("insert into ")) ? k : h->n;
+}
+
 void hunt_tables(struct hunt *h)
 {
     struct table t;
     for (size_t i = 0, next; i < h->n && !h->e; i = next) {
         next = line_end(h, i);
+        size_t sql = insert_at(h, i);
+        if (sql < h->n) {
+            sql = insert(h, sql);
+            next = sql > next ? sql : next;
+            continue;
+        }
         if (next == h->n || !(t.separator = first_separator(h, i)) || !head(h, i, next, &t))
             continue;
         size_t from = next;

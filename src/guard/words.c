@@ -40,7 +40,7 @@ static const struct { uint32_t bits; const char *words; } lists[] = {
               "committer reviewer signatory attn attention insured tenant_name passenger guest signed 姓名 名前 氏名 imię_i_nazwisko nazwa_klienta lead manager "
               "fn caller requester approver nominativo titulaire bénéficiaire ansprechpartner mitarbeiter patientin geschäftsführer middle_name maiden_name nickname "
               "legal_name billing_name shipping_name username_full participant attendee student teacher doctor physician supervisor emergency_contact intestatario" },
-    { W_ADDRESS, "address addr street street_address streetaddress adresse dirección direccion indirizzo adres anschrift strasse straße rue calle via ulica straat "
+    { W_ADDRESS, "adr address addr street street_address streetaddress adresse dirección direccion indirizzo adres anschrift strasse straße rue calle via ulica straat "
                  "shipping_address billing_address home_address ship_to delivery_address address_line address_line1 address1 line1 line postal_address mailing_address "
                  "lieferadresse rechnungsadresse wohnort domicilio domicile residenza residence zamieszkania woonadres endereço morada 地址 住所 adresa adress osoite "
                  "billing shipping home addressline1" },
@@ -66,7 +66,7 @@ static const struct { uint32_t bits; const char *words; } lists[] = {
                 "hiring manager hr it sales api http https json todo fixme note warning error info debug trace id name email phone number some any each help sales contact noreply reply mail office billing postmaster webmaster abuse security jobs career careers press newsletter hello dev ops root www "
                 "no-reply marketing accounts finance legal privacy data research shop store orders feedback notifications alerts monitoring build ci bot git code demo web app request requests bugs list lists devel announce owner maintainers maintainer discuss add submit patches debian linux "
                 "project package packages source sourceware software gnu foundation" },
-    { W_IP, "ip addr address host server ipv4 client remote peer from gateway dns ping src dst source destination listen bind inet ipv6 router on to for" },
+    { W_IP, "ip addr address host server ipv4 client remote peer gateway dns ping src dst source destination listen bind inet ipv6 router" },
     { W_INTRO, "appelle soy llamo chiamo bin heiße heisse ben heet się client colleague kollege kollegin collègue kunde kundin cliente klant patient patientin ist sono suis am "
                "mevrouw meneer spoke met asked tell told email mail" },
     { W_COMPANY, "inc ltd llc gmbh corp ag s.a s.a. sa plc co company bv b.v. s.r.l srl spa s.p.a kg ohg limited corporation oy ab as nv sarl sp group foundation university" },

@@ -151,7 +151,7 @@ static void keys_and_passwords_are_found_but_not_what_stands_for_them(void **sta
           "<SECRET:AIza" KEY ">", "<SECRET:AKIA" "7DZTOV5UJZ2MLVKZ>", "\\n<SECRET:ghp_" KEY ">", "<SECRET:SG.A1b2C3d4E5f6G7h8I9j0K1." KEY KEY ">", "<SECRET:718293645:A" "1b2C3d4E5f6G7h8I9j0K1l2M3n4O5p6Q7r>",
           "<SECRET:eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiI2MTE4MDU3NjMwIn0." KEY ">", "Bearer <SECRET:" KEY ">", "postgres://app:<SECRET:XNvg2vZAaFJyf54newrP>@db:5432/x",
           "password = \"<SECRET:Driver%2055Retry>\"", "AWS_SECRET_ACCESS_KEY = \"<SECRET:Wu84w+ApUv2Dla8qTlEKS36d7V6PstfXTek2CSdk>\"", "{\"client_secret\": \"<SECRET:" KEY ">\"}", "DB_PASSWORD=<SECRET:s3cr3t!x>",
-          "apiKey: '<SECRET:" KEY ">'", "https://user:<SECRET:tok3nvalue>@example.com/x", "<SECRET:https://hooks.slack.com/services/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>",
+          "-e DB_PASSWORD=<SECRET:Tr0ub4dor&3> -e", "?password=<SECRET:s3cr3tx>&user=1", "the password is <SECRET:hunter2!>, ok", "Authorization: Basic <SECRET:YWRtaW46czNjcjN0UGFzcw==>", "apiKey: '<SECRET:" KEY ">'", "https://user:<SECRET:tok3nvalue>@example.com/x", "<SECRET:https://hooks.slack.com/services/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>",
           "<SECRET:-----BEGIN PRIVATE KEY-----\nAAAA" KEY "\n-----END PRIVATE KEY----->\n");
     FOUND("AKIA" "IOSFODNN7EXAMPLE", "ghp_xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", "api_key=\"YOUR_API_KEY\"", "API_KEY=<your-token-here>", "token=${OPENAI_API_KEY}", "api_key=\"sk-...\"",
           "api_key=os.environ[\"API_KEY\"]", "password: str", "password = get_password(1)", "token = self.tokens[3]", "max_tokens=1024", "token_count = 12345678901", "sk-learn-pipeline-steps-and-more",
@@ -179,7 +179,9 @@ static void cells_of_tables_are_what_their_column_says(void **state)
     (void)state;
     FOUND("id,full_name,phone,birth_date,bsn\n7,<PERSON:Jonatan Tello>,<PHONE:660192309>,<DATE_OF_BIRTH:1993-01-17>,<NATIONAL_ID:097882471>\n8,\"<PERSON:van den Velden, Xander>\",,x,097882472\n\n660192309\n",
           "Data:\ncustomer;street;order\n<PERSON:Beck, Tobiasz>;\"<ADDRESS:aleja Kasztanowa 74/54, 97-633 Sieradz>\";660192309\n", "name\tpassword\n<PERSON:Ada Lovelace>\t<SECRET:s3cr3t!x>\n",
-          "name,birth_date,n\n<PERSON:Ada King>,<DATE_OF_BIRTH:Dec 26, 1999>,3\n<PERSON:Al King>,<DATE_OF_BIRTH:1 May 1999>,3\n", "a,b,c\n660192309,1,2\n", "| Name | Phone |\n| <PERSON:Ada King> | <PHONE:660192309> |\n", "phone, please\nor 660192309, x, y\n", "name,phone\nx");
+          "name,birth_date,n\n<PERSON:Ada King>,<DATE_OF_BIRTH:Dec 26, 1999>,3\n<PERSON:Al King>,<DATE_OF_BIRTH:1 May 1999>,3\n", "a,b,c\n660192309,1,2\n", "| Name | Phone |\n| <PERSON:Ada King> | <PHONE:660192309> |\n", "phone, please\nor 660192309, x, y\n", "name,phone\nx",
+          "INSERT INTO users (name, email, phone) VALUES ('<PERSON:Marta Rossi>', '<EMAIL:m@rossi.it>', '<PHONE:660192309>'),\n('<PERSON:Al O''Neil>', NULL, 7);\n", "insert into t values (1)\n", "INSERT INTO t (name",
+          "ADR;TYPE=home:;;<ADDRESS:Hauptstraße 5;Berlin;;10115;Germany>\n");
 }
 
 static void what_was_found_once_is_found_again(void **state)
@@ -218,7 +220,7 @@ static void no_text_costs_more_than_its_length(void **state)
 {
     (void)state;
     static const char *const patterns[] = { "1", "@", "a.", "{", ":", "=", "a@", "1.", "1 ", "Aa ", "12:", "\"", "-----BEGIN PRIVATE KEY-----\n", "eyJ", "eyJhbGciOiJIUzI1NiJ9.", "sk-", "a:", "password=",
-                                            "Dear ", "name: ", "://a:", "1234-", "AB12 ", "+1", "(1", "\xC3\xA9 ", "a-", "4111 ", "address: 1 a,", "born 1.1.", "<a@b.cd>", "a,", "name,b\n", "name,b\n1,2\n",
+                                            "Dear ", "name: ", "://a:", "1234-", "AB12 ", "+1", "(1", "\xC3\xA9 ", "a-", "4111 ", "address: 1 a,", "born 1.1.", "<a@b.cd>", "INSERT INTO t (", "('", "insert into t (a) values (1),\n", "x is 1a ", "a,", "name,b\n", "name,b\n1,2\n",
                                             "\"", "name,\"", "A 1, 12345 B", "\n12345 B", "Mr. A ", "http://", "\\\"", "Ab <a@b.cd> ", "12345\n" };
     enum { N = 1 << 20 };
     char *text = malloc(N);
