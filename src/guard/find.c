@@ -161,7 +161,7 @@ static bool is_wanted(const struct guard_finder *f, const struct hunt *h, const 
     return true;
 }
 
-/* Of two that overlap the surer one stays, of equals the longer. */
+/* Of two that overlap the surer one says the type, of equals the longer; the span is that of both. */
 static bool is_better(const struct guard_span *a, const struct guard_span *b)
 {
     return a->score != b->score ? a->score > b->score : a->end - a->begin > b->end - b->begin;
@@ -188,8 +188,11 @@ static void spans_settle(struct hunt *h)
     for (size_t i = 0; i < h->n_spans; i++) {
         struct guard_span *last = kept ? &s[kept - 1] : NULL;
         if (last && last->end > s[i].begin) {
+            size_t begin = last->begin, end = last->end > s[i].end ? last->end : s[i].end;
             if (is_better(&s[i], last))
                 *last = s[i];
+            last->begin = begin;                /* of what one of them covers nothing may stay uncovered */
+            last->end = end;
         } else if (last && last->type == GUARD_PERSON && s[i].type == GUARD_PERSON && s[i].begin == last->end + 1 && h->p[last->end] == ' ') {
             last->end = s[i].end;               /* two words of one name */
         } else {

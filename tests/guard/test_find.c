@@ -238,6 +238,20 @@ static void no_text_costs_more_than_its_length(void **state)
     free(text);
 }
 
+static void spans_that_overlap_become_one_that_covers_both(void **state)
+{
+    (void)state;
+    struct guard_word deny[] = { { S("5 ada@b.de or"), GUARD_CUSTOM }, { S("de or 10"), GUARD_CUSTOM } };
+    struct guard_options o = { .deny = deny, .n_deny = 2 };
+    struct guard_finder *f;
+    struct arena a;
+    arena_init(&a, 1 << 20);
+    assert_int_equal(guard_finder_new(&o, &f), ERR_OK);
+    assert_string_equal(arena_cstr(&a, shown(&a, f, S("at 5 ada@b.de or 10.1.2.3, ok"))), "at <CUSTOM:5 ada@b.de or 10.1.2.3>, ok");
+    guard_finder_free(f);
+    arena_free(&a);
+}
+
 static void a_text_is_refused_rather_than_half_read(void **state)
 {
     (void)state;
@@ -341,6 +355,7 @@ int main(void)
         cmocka_unit_test(what_was_found_once_is_found_again),
         cmocka_unit_test(words_of_the_owner_are_found_or_left_alone),
         cmocka_unit_test(no_text_costs_more_than_its_length),
+        cmocka_unit_test(spans_that_overlap_become_one_that_covers_both),
         cmocka_unit_test(a_text_is_refused_rather_than_half_read),
         cmocka_unit_test(both_forms_of_the_scan_agree),
         cmocka_unit_test(every_rule_and_type_has_a_name_of_its_own),
