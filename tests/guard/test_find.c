@@ -155,7 +155,7 @@ static void keys_and_passwords_are_found_but_not_what_stands_for_them(void **sta
           "<SECRET:-----BEGIN PRIVATE KEY-----\nAAAA" KEY "\n-----END PRIVATE KEY----->\n");
     FOUND("AKIA" "IOSFODNN7EXAMPLE", "ghp_xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", "api_key=\"YOUR_API_KEY\"", "API_KEY=<your-token-here>", "token=${OPENAI_API_KEY}", "api_key=\"sk-...\"",
           "api_key=os.environ[\"API_KEY\"]", "password: str", "password = get_password(1)", "token = self.tokens[3]", "max_tokens=1024", "token_count = 12345678901", "sk-learn-pipeline-steps-and-more",
-          "commit 285a4309b7b552e1c549c056de14c3c5a487a114", "\"integrity\": \"sha512-" KEY KEY "\"", "sha256:a211c1f1e6adb12cce64ee350c7747d40595b2a2b11ef2ee05bb10aff616ec0a",
+          "password=\"Axxxxx1z9Q\"", "commit 285a4309b7b552e1c549c056de14c3c5a487a114", "\"integrity\": \"sha512-" KEY KEY "\"", "sha256:a211c1f1e6adb12cce64ee350c7747d40595b2a2b11ef2ee05bb10aff616ec0a",
           "506442b8-3fe2-406d-a2e6-1df59a9c29e2", "call_rSRaK0UH9n6LAdxURyzgWrOU", "msg_01wCA2tydEjqxWs9mj7Uznt9", "toolu_01A09q90qw90lq917835lq9", "\"password\": \"Enter your password\"",
           "data:image/png;base64,iVBORw0KGgo4TUMyRnNkNU223SOl8lSp3lIR35sjNo", "-----BEGIN PUBLIC KEY-----\nAAAA" KEY "\n-----END PUBLIC KEY-----", "http://host:8080/a@b", "password=args.password1",
           "color:#ad838a", "0xb66032f1f51ac987", "PASSWORD=$DB_PASSWORD1", "ISBN 978-1-044-48630-2", "EAN 7612667362037");
@@ -179,7 +179,7 @@ static void cells_of_tables_are_what_their_column_says(void **state)
     (void)state;
     FOUND("id,full_name,phone,birth_date,bsn\n7,<PERSON:Jonatan Tello>,<PHONE:660192309>,<DATE_OF_BIRTH:1993-01-17>,<NATIONAL_ID:097882471>\n8,\"<PERSON:van den Velden, Xander>\",,x,097882472\n\n660192309\n",
           "Data:\ncustomer;street;order\n<PERSON:Beck, Tobiasz>;\"<ADDRESS:aleja Kasztanowa 74/54, 97-633 Sieradz>\";660192309\n", "name\tpassword\n<PERSON:Ada Lovelace>\t<SECRET:s3cr3t!x>\n",
-          "name,birth_date,n\n<PERSON:Ada King>,<DATE_OF_BIRTH:Dec 26, 1999>,3\n<PERSON:Al King>,<DATE_OF_BIRTH:1 May 1999>,3\n", "a,b,c\n660192309,1,2\n", "| Name | Phone |\n| <PERSON:Ada King> | <PHONE:660192309> |\n", "phone, please\nor 660192309, x, y\n", "name,phone\nx",
+          "name,birth_date,n\n<PERSON:Ada King>,<DATE_OF_BIRTH:Dec 26, 1999>,3\n<PERSON:Al King>,<DATE_OF_BIRTH:1 May 1999>,3\n", "a,b,c\n660192309,1,2\n", "| Name | Phone |\n| <PERSON:Ada King> | <PHONE:660192309> |\n", "phone, please\nor 660192309, x, y\n", "name,phone\nx", "passwd,\npkcs12,\nstoreutl,\n",
           "INSERT INTO users (name, email, phone) VALUES ('<PERSON:Marta Rossi>', '<EMAIL:m@rossi.it>', '<PHONE:660192309>'),\n('<PERSON:Al O''Neil>', NULL, 7);\n", "insert into t values (1)\n", "INSERT INTO t (name",
           "ADR;TYPE=home:;;<ADDRESS:Hauptstraße 5;Berlin;;10115;Germany>\n");
 }
@@ -188,7 +188,7 @@ static void what_was_found_once_is_found_again(void **state)
 {
     (void)state;
     FOUND("Reporter: <PERSON:Ellie Kelly>\nThen <PERSON:Ellie> called <PERSON:KELLY>, and <PERSON:ellie kelly> came. A kelly is no name.\n",
-          "<EMAIL:maria.keller@b.de> wrote: <PERSON:Maria Keller> is here. <EMAIL:info@b.de>: Info is not.");
+          "<EMAIL:maria.keller@b.de> wrote: <PERSON:Maria Keller> is here. <EMAIL:info@b.de>: Info is not.", "<EMAIL:keller.maria@b.de>: then <PERSON:Ottokar Keller> came.");
 }
 
 static void words_of_the_owner_are_found_or_left_alone(void **state)
