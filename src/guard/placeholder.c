@@ -252,7 +252,8 @@ bool placeholder_fits(str before, str after)
 {
     if (before.n) {
         char c = before.p[before.n - 1];
-        if (goes_on(c) || c == '.' || c == '+' || c == '\\')
+        /* JSON writes most control characters with a letter or digit at the end. */
+        if (goes_on(c) || c == '.' || c == '+' || c == '\\' || ((unsigned char)c < 0x20 && !memchr("\n\t\r\b\f", c, 5)))
             return false;
     }
     if (!after.n)

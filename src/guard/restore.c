@@ -93,7 +93,15 @@ struct look {
     const char *p;
     size_t n;
     bool last;                          /* nothing follows */
+    int before[2];                      /* the byte before the text, and the one before that; -1: none */
 };
+
+/* The byte before `at`, as far as borders of words go: the letter of "\n" and its like in JSON is no letter. */
+static int byte_before(const struct look *l, size_t at)
+{
+    int c = at ? (unsigned char)l->p[at - 1] : l->before[0], b = at > 1 ? (unsigned char)l->p[at - 2] : l->before[1 - at];
+    return b == '\\' && (c == 'n' || c == 't' || c == 'r' || c == 'b' || c == 'f') ? '\n' : c;
+}
 
 struct run { size_t low, high, depth; };        /* entries whose first `depth` bytes were read */
 
@@ -192,8 +200,9 @@ static int next_byte(const struct look *l, const struct run *r, size_t *at, bool
     return (unsigned char)then;
 }
 
-static enum match match_at(const struct look *l, size_t at, int before, struct restore_place *out)
+static enum match match_at(const struct look *l, size_t at, struct restore_place *out)
 {
+    int before = byte_before(l, at);
     struct run r = { 0, l->set->n, 0 };
     enum match best = MATCH_NO;
     bool more = false;                  /* the bytes end where a key could go on */
@@ -233,13 +242,12 @@ static enum match match_at(const struct look *l, size_t at, int before, struct r
 }
 
 /* The next place that is one, or may be, from *at on; *at is where nothing was found up to. */
-static enum match next_place(const struct look *l, size_t *at, int before, struct restore_place *out)
+static enum match next_place(const struct look *l, size_t *at, struct restore_place *out)
 {
     for (size_t i = *at; i < l->n; i++) {
-        int prev = i ? (unsigned char)l->p[i - 1] : before;
-        if (!l->set->first[(unsigned char)l->p[i]] || (is_word(prev) && is_word((unsigned char)l->p[i])))
+        if (!l->set->first[(unsigned char)l->p[i]])
             continue;
-        enum match m = match_at(l, i, prev, out);
+        enum match m = match_at(l, i, out);
         if (m != MATCH_NO) {
             *at = i;
             return m;
@@ -251,15 +259,15 @@ static enum match next_place(const struct look *l, size_t *at, int before, struc
 
 bool restore_find(const struct restore_set *s, str text, size_t at, struct restore_place *out)
 {
-    struct look l = { s, text.p, text.n, true };
-    return next_place(&l, &at, -1, out) == MATCH_YES;
+    struct look l = { s, text.p, text.n, true, { -1, -1 } };
+    return next_place(&l, &at, out) == MATCH_YES;
 }
 
 /* ---- a stream ---- */
 
 void restorer_init(struct restorer *r, const struct restore_set *s)
 {
-    *r = (struct restorer){ .set = s, .before = -1 };
+    *r = (struct restorer){ .set = s, .before = { -1, -1 } };
     buf_init(&r->held, HELD_MAX);
 }
 
@@ -293,7 +301,8 @@ static enum err give(struct restorer *r, struct buf *out, str s)
     if (!s.n)
         return ERR_OK;
     watch(r, s);
-    r->before = (unsigned char)s.p[s.n - 1];
+    r->before[1] = s.n > 1 ? (unsigned char)s.p[s.n - 2] : r->before[0];
+    r->before[0] = (unsigned char)s.p[s.n - 1];
     return buf_put(out, s);
 }
 
@@ -311,10 +320,10 @@ enum err restorer_feed(struct restorer *r, str piece, bool last, struct buf *out
     }
     size_t at = 0;
     while (at < text.n && !e) {
-        struct look l = { r->set, text.p + at, text.n - at, last };
+        struct look l = { r->set, text.p + at, text.n - at, last, { r->before[0], r->before[1] } };
         struct restore_place found = { 0 };
         size_t until = 0;
-        enum match m = next_place(&l, &until, r->before, &found);
+        enum match m = next_place(&l, &until, &found);
         e = give(r, out, (str){ l.p, until });
         if (!e && m == MATCH_MAYBE)
             e = buf_put(&r->held, str_skip((str){ l.p, l.n }, until));
@@ -323,7 +332,8 @@ enum err restorer_feed(struct restorer *r, str piece, bool last, struct buf *out
         e = buf_put(out, found.entry->value);
         r->restored++;
         r->in_shape = false;
-        r->before = (unsigned char)l.p[found.end - 1];
+        r->before[1] = -1;
+        r->before[0] = (unsigned char)l.p[found.end - 1];
         at += found.end;
     }
 done:

@@ -50,7 +50,7 @@ bool restore_find(const struct restore_set *s, str text, size_t at, struct resto
 struct restorer {
     const struct restore_set *set;      /* not changed while it is used */
     struct buf held;                    /* the suffix that is not decided; bounded */
-    int before;                         /* the byte before it; -1: none */
+    int before[2];                      /* the byte before it, and the one before that; -1: none */
     size_t restored, unknown;           /* counts: put back; of the form of a placeholder, and left */
     char shape[PLACEHOLDER_MAX];        /* what followed the last '[', while it may be an unknown placeholder */
     size_t shape_n;

@@ -2,6 +2,8 @@
  * JSON text within a string is a document of its own, whose output is escaped again where it has changed. */
 #include "guard/walk.h"
 
+#include "guard/placeholder.h"
+
 #include <assert.h>
 
 /* What a part of the body is. API: fields that the API gives a meaning. DATA: the caller's own structures, whose names mean something to the
@@ -246,10 +248,10 @@ static enum err visit_number(struct walker *k, struct walk_doc *d, json v, struc
 
 /* ---- members ---- */
 
-/* A name that says nothing about anybody: letters and underscores, in an object of the API or a schema. */
+/* A name that says nothing about anybody: letters and underscores, in an object of the API or a schema; but none that would be taken for a placeholder. */
 static bool is_plain_name(str s, enum mode mode)
 {
-    bool plain = mode != DATA && s.n <= 64;
+    bool plain = mode != DATA && s.n <= 64 && !placeholder_is_stem(s);
     for (size_t i = 0; i < s.n && plain; i++)
         plain = s.p[i] == '_' || ((s.p[i] | 32) >= 'a' && (s.p[i] | 32) <= 'z');
     return plain;

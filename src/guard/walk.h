@@ -1,4 +1,4 @@
-/* guard/walk.h: every string of a request's body, whatever API it is of, and the body again with some of them replaced. Includes: core. Pure.
+/* guard/walk.h: every string of a request's body, whatever API it is of, and the body again with some of them replaced. Includes: core, guard. Pure.
  *
  * One walker serves OpenAI's chat, completions, embeddings and responses, Anthropic's messages and Ollama's: it does not ask where texts are expected but
  * takes every string that is not on the short list of what is known to be none: ids that a provider made ("call_…", "toolu_…"), the model's name, and
