@@ -65,7 +65,7 @@ static void round_trip(struct arena *a, str text, size_t step)
 {
     static struct shelf shelf;
     const struct seal_key key = { { 1 } };
-    const struct guard_search search = { find_numbers, NULL };
+    const struct guard_search search = { .find = find_numbers };
     struct vault_store store = shelf_open(&shelf);
     struct vault *vault;
     struct buf b;

@@ -22,7 +22,6 @@ struct scan {
     struct region *regions;
     size_t n_regions;
     struct guard_verdict *out;
-    size_t cap;
 };
 
 static int hex(char c) { return c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1; }
@@ -124,23 +123,27 @@ static enum err make_document(struct scan *q)
     return ERR_OK;
 }
 
-static enum err add_hit(struct scan *q, const struct region *r, const struct guard_span *s)
+static enum err put_hit(struct arena *a, struct guard_verdict *v, struct guard_hit h)
 {
-    size_t begin = (s->begin > r->begin ? s->begin : r->begin) - r->begin, end = (s->end < r->end ? s->end : r->end) - r->begin;
-    struct guard_verdict *v = q->out;
-    if (v->n == q->cap) {
-        size_t cap = q->cap ? 2 * q->cap : 64;
-        struct guard_hit *grown = arena_grow(q->a, v->hits, q->cap * sizeof *grown, cap * sizeof *grown, _Alignof(struct guard_hit));
+    if (v->n == v->cap) {
+        size_t cap = v->cap ? 2 * v->cap : 64;
+        struct guard_hit *grown = arena_grow(a, v->hits, v->cap * sizeof *grown, cap * sizeof *grown, _Alignof(struct guard_hit));
         if (!grown)
             return ERR_LIMIT;
         v->hits = grown;
-        q->cap = cap;
+        v->cap = cap;
     }
+    v->hits[v->n++] = h;
+    return ERR_OK;
+}
+
+static enum err add_hit(struct scan *q, const struct region *r, const struct guard_span *s)
+{
+    size_t begin = (s->begin > r->begin ? s->begin : r->begin) - r->begin, end = (s->end < r->end ? s->end : r->end) - r->begin;
     struct guard_hit h = { r->text, *s };
     h.span.begin = r->map ? r->map[begin] : begin;
     h.span.end = r->map ? r->map[end] : end;
-    v->hits[v->n++] = h;
-    return ERR_OK;
+    return put_hit(q->a, q->out, h);
 }
 
 static int by_place(const void *x, const void *y)
@@ -172,6 +175,31 @@ static void merge_hits(struct guard_verdict *v)
     v->n = n;
 }
 
+static str hit_value(const struct guard_verdict *v, const struct guard_hit *h)
+{
+    return (str){ v->walk.texts[h->text].text.p + h->span.begin, h->span.end - h->span.begin };
+}
+
+/* "password = [SECRET_k7q2m]" of an earlier turn is masked already. Whether it is restored is another question, which the set decides. */
+static enum err drop_known(struct arena *a, const struct guard_search *search, struct guard_verdict *v)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < v->n; i++) {
+        str s = hit_value(v, &v->hits[i]);
+        if (s.n > 2 && s.p[0] == '[')
+            s = str_skip(s, 1);
+        if (s.n > 1 && s.p[s.n - 1] == ']')
+            s.n--;
+        enum err e = placeholder_is_stem(s) ? vault_knows(search->vault, a, search->realm, s) : ERR_NOTFOUND;
+        if (e == ERR_NOTFOUND)
+            v->hits[n++] = v->hits[i];
+        else if (e)
+            return e;
+    }
+    v->n = n;
+    return ERR_OK;
+}
+
 enum err guard_scan(struct arena *a, const struct guard_search *search, str body, const struct walk_options *o, struct guard_verdict *out)
 {
     *out = (struct guard_verdict){ 0 };
@@ -191,14 +219,42 @@ enum err guard_scan(struct arena *a, const struct guard_search *search, str body
             if (q.regions[k].end > q.regions[k].begin)
                 e = add_hit(&q, &q.regions[k], &spans[i]);
     }
-    if (!e)
-        merge_hits(out);
-    return e;
+    if (e)
+        return e;
+    merge_hits(out);
+    return search->vault ? drop_known(a, search, out) : ERR_OK;
 }
 
-static str hit_value(const struct guard_verdict *v, const struct guard_hit *h)
+static bool is_wordy(char c) { return (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z') || (unsigned char)c >= 0x80; }
+
+static bool word_at(str text, size_t at, str word)
 {
-    return (str){ v->walk.texts[h->text].text.p + h->span.begin, h->span.end - h->span.begin };
+    return str_ieq((str){ text.p + at, word.n }, word) && !(at && is_wordy(text.p[at - 1]) && is_wordy(word.p[0])) &&
+           !(at + word.n < text.n && is_wordy(text.p[at + word.n]) && is_wordy(word.p[word.n - 1]));
+}
+
+enum { WORD_LEAST = 2, WORD_MOST = 60 };
+
+enum err guard_add(struct arena *a, struct guard_verdict *v, const struct guard_word *words, size_t n)
+{
+    for (size_t w = 0; w < n; w++) {
+        str word = words[w].text;
+        if (word.n < WORD_LEAST || word.n > WORD_MOST || (unsigned)words[w].type >= GUARD_N_TYPES)
+            continue;
+        for (size_t t = 0; t < v->walk.n; t++) {
+            str text = v->walk.texts[t].text;
+            for (size_t i = 0; i + word.n <= text.n; i++) {
+                if (!word_at(text, i, word))
+                    continue;
+                enum err e = put_hit(a, v, (struct guard_hit){ t, { .begin = i, .end = i + word.n, .type = words[w].type, .score = 100 } });
+                if (e)
+                    return e;
+                i += word.n - 1;
+            }
+        }
+    }
+    merge_hits(v);
+    return ERR_OK;
 }
 
 static bool masks(const struct guard_verdict *v, const struct guard_policy *p, const struct guard_hit *h)
@@ -272,7 +328,6 @@ static enum err add_piece(struct masker *m, size_t text, const struct guard_span
 }
 
 static bool is_plain(char c) { return (unsigned char)c >= 0x20 && c != '"' && c != '\\'; }
-static bool is_wordy(char c) { return (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z') || (unsigned char)c >= 0x80; }
 
 /* A value that is to be restored, in parts between what JSON would have to escape. Parts without a letter or digit say nothing and stay. */
 static enum err add_parts(struct masker *m, size_t text, const struct guard_span *s, struct piece ***at)

@@ -27,6 +27,8 @@
 struct guard_search {
     enum err (*find)(void *ctx, struct arena *a, str text, struct guard_span **out, size_t *n);
     void *ctx;
+    struct vault *vault;                /* whose placeholders are no finding when they come back in a later turn, as those of secrets do; NULL: all are looked at */
+    str realm;
 };
 
 struct guard_hit {
@@ -37,11 +39,14 @@ struct guard_hit {
 struct guard_verdict {
     struct walk walk;
     struct guard_hit *hits;             /* in order, not overlapping */
-    size_t n;
+    size_t n, cap;
 };
 
 /* The verdict lives in `a` and points into `body`. ERR_SYNTAX, ERR_LIMIT, ERR_MEMORY and whatever `search` returns: nothing is known about the body. */
 enum err guard_scan(struct arena *a, const struct guard_search *search, str body, const struct walk_options *o, struct guard_verdict *out);
+/* What a local model proposes besides (GUARD_ASK_MODEL): each place of each word, compared without ASCII case between the borders of words, becomes a
+ * hit of a score of 100 and rule 0, unless it is one already. Words of fewer than 2 or more than 60 bytes are passed over: nothing can be taken away by this. */
+enum err guard_add(struct arena *a, struct guard_verdict *v, const struct guard_word *words, size_t n);
 /* What a policy would mask, by type. */
 void guard_count(const struct guard_verdict *v, const struct guard_policy *p, size_t found[GUARD_N_TYPES]);
 

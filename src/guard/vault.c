@@ -321,6 +321,15 @@ static enum err value_of(struct vault *v, struct arena *a, const struct digest *
     return ERR_OK;
 }
 
+enum err vault_knows(struct vault *v, struct arena *a, str realm, str token)
+{
+    struct digest key = realm_key(v, realm);
+    str value, name = token.n && token.n < PLACEHOLDER_MAX ? token_row(a, &key, token) : STR_NONE;
+    if (!name.p)
+        return a->failed ? ERR_LIMIT : ERR_NOTFOUND;
+    return v->store.get(v->store.ctx, a, name, &value);
+}
+
 enum err vault_value(struct vault *v, struct arena *a, str realm, str token, struct restore_entry *out)
 {
     struct digest key = realm_key(v, realm);

@@ -63,6 +63,8 @@ struct vault_token {
 /* The token of a value, the same for the same value each time; lies in `a`. ERR_RANGE: the value cannot be kept (its bytes, its length) or, for a
  * number, has no surrogate. */
 enum err vault_ask_token(struct vault *v, struct arena *a, const struct vault_ask *ask, struct vault_token *out);
+/* Is anything known by it, kept or not? ERR_OK, or ERR_NOTFOUND. */
+enum err vault_knows(struct vault *v, struct arena *a, str realm, str token);
 /* ERR_NOTFOUND: unknown, or its value was not kept. */
 enum err vault_value(struct vault *v, struct arena *a, str realm, str token, struct restore_entry *out);
 

@@ -68,7 +68,7 @@ static struct arena mem;
 static struct shelf shelf;
 static struct vault *vault;
 static const struct seal_key master = { { 3 } };
-static const struct guard_search planted = { find_planted, NULL };
+static const struct guard_search planted = { .find = find_planted };
 
 static int setup(void **state)
 {
@@ -238,6 +238,63 @@ static void secrets_are_not_given_back_unless_policy_says_so(void **state)
     }
 }
 
+/* A finder that looks at what stands before: whatever follows "password = " is one. */
+static enum err find_passwords(void *ctx, struct arena *a, str text, struct guard_span **out, size_t *n)
+{
+    (void)ctx;
+    *out = arena_new(a, struct guard_span, 8);
+    *n = 0;
+    for (size_t at = 0; *n < 8 && (at += str_find(str_skip(text, at), S("password = "))) < text.n;) {
+        size_t end = at += 11;
+        while (end < text.n && text.p[end] > ' ')
+            end++;
+        (*out)[(*n)++] = (struct guard_span){ .begin = at, .end = end, .type = GUARD_SECRET, .score = 90 };
+    }
+    return ERR_OK;
+}
+
+/* Secrets are not given back, so the client's next turn has their placeholders in it. They stay as they are, and do not count as found. */
+static void a_placeholder_of_an_earlier_turn_is_not_masked_again(void **state)
+{
+    (void)state;
+    struct guard_policy p = policy(false, false);
+    const struct guard_search f = { .find = find_passwords, .vault = vault };
+    struct masked first, second, foreign;
+    size_t found[GUARD_N_TYPES];
+    assert_int_equal(mask_with(&f, &p, S("{\"content\":\"password = hunter2hunter2\"}"), &first), ERR_OK);
+    assert_true(has(first.body, S("[SECRET_")));
+    assert_int_equal(mask_with(&f, &p, first.body, &second), ERR_OK);
+    assert_true(str_eq(second.body, first.body));
+    guard_count(&second.verdict, &p, found);
+    assert_int_equal(found[GUARD_SECRET], 0);
+    /* only those that the vault has made */
+    assert_int_equal(mask_with(&f, &p, S("{\"content\":\"password = [SECRET_aaaaa]\"}"), &foreign), ERR_OK);
+    assert_false(has(foreign.body, S("SECRET_aaaaa")));
+}
+
+static void a_model_adds_masks_and_takes_none_away(void **state)
+{
+    (void)state;
+    static const struct guard_word words[] = { { S("kim"), GUARD_PERSON }, { S("maria keller"), GUARD_CUSTOM }, { S("x"), GUARD_PERSON }, { S("Blue Project"), GUARD_CUSTOM } };
+    struct guard_policy p = policy(false, false);
+    struct guard_verdict v;
+    struct restore_set set = { 0 };
+    struct mask_report report;
+    struct buf out;
+    buf_init(&out, 1 << 16);
+    str body = S("{\"a\":\"Kim, Kimberly and Maria Keller on blue project x\",\"b\":\"maria@keller.de\"}");
+    assert_int_equal(guard_scan(&mem, &planted, body, NULL, &v), ERR_OK);
+    assert_int_equal(guard_add(&mem, &v, words, 4), ERR_OK);
+    assert_int_equal(guard_mask(&mem, vault, &p, &(struct mask_job){ 0 }, &v, &set, &out, &report), ERR_OK);
+    assert_true(has(buf_str(&out), S(", Kimberly and [")) && has(buf_str(&out), S("] on [CUSTOM_")) && has(buf_str(&out), S("] x\"")));
+    assert_false(has(buf_str(&out), S("Keller")) || has(buf_str(&out), S("keller")) || has(buf_str(&out), S("project")));
+    assert_int_equal(report.n, 4);
+    str back;
+    assert_int_equal(restore_text(&mem, &set, buf_str(&out), &back, NULL), ERR_OK);
+    assert_true(str_eq(back, body));
+    buf_free(&out);
+}
+
 /* litellm#35951, #30447: what is recorded must not hold the values either. */
 static void litellm_35951_the_report_names_no_value(void **state)
 {
@@ -262,7 +319,7 @@ static void litellm_30728_every_failure_is_an_error(void **state)
     str body = S("{\"content\":\"maria@keller.de and 4930901820 {\\u0040}\"}");
     for (enum err e = ERR_OK + 1; e < ERR_COUNT; e++) {
         enum err fails = e;
-        const struct guard_search f = { find_fails, &fails };
+        const struct guard_search f = { .find = find_fails, .ctx = &fails };
         assert_int_equal(mask_with(&f, &p, body, &m), e);
         assert_null(m.body.p);
     }
@@ -321,7 +378,7 @@ static void the_finder_and_the_mask_fit(void **state)
     (void)state;
     struct guard_finder *f;
     assert_int_equal(guard_finder_new(NULL, &f), ERR_OK);
-    const struct guard_search real = { find_real, f };
+    const struct guard_search real = { .find = find_real, .ctx = f, .vault = vault };
     struct guard_policy p = policy(false, false);
     struct masked m;
     str body = S("{\"messages\":[{\"role\":\"user\",\"content\":\"Write to maria.keller@posteo.de, and see https://x.io/?m=jo%40posteo.de or m\\u0061x@posteo.de\"}]}");
@@ -602,7 +659,7 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(bodies_go_out_masked), T(surrogates_keep_a_body_valid), T(what_a_caller_typed_is_never_taken_for_a_placeholder), T(secrets_are_not_given_back_unless_policy_says_so),
+        T(bodies_go_out_masked), T(surrogates_keep_a_body_valid), T(what_a_caller_typed_is_never_taken_for_a_placeholder), T(secrets_are_not_given_back_unless_policy_says_so), T(a_placeholder_of_an_earlier_turn_is_not_masked_again), T(a_model_adds_masks_and_takes_none_away),
         T(litellm_35951_the_report_names_no_value), T(litellm_30728_every_failure_is_an_error), T(the_finder_and_the_mask_fit), T(presidio_1151_restore_of_mask_is_the_text),
         T(litellm_31950_42476_streams_of_every_api_are_restored),
     };
