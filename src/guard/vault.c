@@ -192,12 +192,11 @@ static enum err probe_token(struct probe *q, str token, bool bare, enum found *f
         }
         if (e || plain.n < ROW_HEAD)
             return e ? e : ERR_STORE;
-        bool same_type = (uint8_t)plain.p[0] == q->ask->type;
-        if (same_type && memcmp(plain.p + 2, q->of_value.b, SHORT) == 0) {
+        if (memcmp(plain.p + 2, q->of_value.b, SHORT) == 0) {
             *found = FOUND_SAME;
             return q->ask->keep && !(plain.p[1] & FLAG_KEPT) ? probe_put(q, name, bare, false) : ERR_OK;
         }
-        *found = same_type && memcmp(plain.p + 2 + SHORT, q->of_normal.b, SHORT) == 0 ? FOUND_SPELLING : FOUND_OTHER;
+        *found = memcmp(plain.p + 2 + SHORT, q->of_normal.b, SHORT) == 0 ? FOUND_SPELLING : FOUND_OTHER;
         return ERR_OK;
     }
     return ERR_STORE;

@@ -29,6 +29,7 @@ struct where {
     str key;
     enum mode mode;
     unsigned depth;                     /* of documents: 0 the body */
+    bool root;                          /* in the body's own object */
     bool sealed;                        /* in a block that a provider signed or encrypted */
 };
 
@@ -43,7 +44,7 @@ static enum err visit(struct walker *k, struct walk_doc *d, json v, struct where
 
 /* ---- tables ---- */
 
-enum shape { SHAPE_ID, SHAPE_WORD, SHAPE_MODEL, SHAPE_COUNT };
+enum shape { SHAPE_ID, SHAPE_WORD, SHAPE_MODEL };
 
 /* Fields of the APIs that are no texts, if what they hold has the form that is expected of them. Anything else in them is a text. */
 static const struct { str key; enum shape shape; } known[] = {
@@ -51,8 +52,7 @@ static const struct { str key; enum shape shape; } known[] = {
     { S("item_id"), SHAPE_ID },      { S("previous_response_id"), SHAPE_ID }, { S("role"), SHAPE_WORD },       { S("type"), SHAPE_WORD },
     { S("tool_choice"), SHAPE_WORD },{ S("service_tier"), SHAPE_WORD },  { S("encoding_format"), SHAPE_WORD }, { S("reasoning_effort"), SHAPE_WORD },
     { S("effort"), SHAPE_WORD },     { S("detail"), SHAPE_WORD },        { S("format"), SHAPE_WORD },          { S("finish_reason"), SHAPE_WORD },
-    { S("status"), SHAPE_WORD },     { S("model"), SHAPE_MODEL },        { S("seed"), SHAPE_COUNT },           { S("max_tokens"), SHAPE_COUNT },
-    { S("max_completion_tokens"), SHAPE_COUNT }, { S("max_output_tokens"), SHAPE_COUNT }, { S("budget_tokens"), SHAPE_COUNT }, { S("created"), SHAPE_COUNT },
+    { S("status"), SHAPE_WORD },     { S("model"), SHAPE_MODEL },
 };
 
 static const str id_prefixes[] = { S("call_"), S("toolu_"), S("srvtoolu_"), S("msg_"), S("resp_"), S("fc_"), S("rs_"), S("chatcmpl-"), S("chatcmpl-tool-") };
@@ -99,7 +99,7 @@ static bool is_id(str s)
     return begins && s.n <= 100;
 }
 
-/* hearth replaces the name by the upstream's own, so it need only be one. */
+/* hearth replaces the body's model by the upstream's own name, so it need only be one. */
 static bool is_model(str s)
 {
     bool yes = s.n > 0 && s.n <= 200;
@@ -108,7 +108,7 @@ static bool is_model(str s)
     return yes;
 }
 
-static bool is_known(str key, json v, str text)
+static bool is_known(str key, json v, str text, bool root)
 {
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         if (!str_eq(known[i].key, key))
@@ -117,8 +117,7 @@ static bool is_known(str key, json v, str text)
         switch (known[i].shape) {
         case SHAPE_ID: return string && is_id(text);
         case SHAPE_WORD: return string && (IN(words, text) || IN(opaque_types, text));
-        case SHAPE_MODEL: return string && is_model(text);
-        case SHAPE_COUNT: return json_type(v) == JSON_NUMBER;
+        case SHAPE_MODEL: return string && root && is_model(text);
         }
     }
     return false;
@@ -314,7 +313,7 @@ static enum err visit_member(struct walker *k, struct walk_doc *d, json v, str k
         return e;
     struct where in = { .key = key, .mode = at.mode, .depth = at.depth, .sealed = at.sealed };
     if (at.mode == API) {
-        if (is_known(key, v, text))
+        if (is_known(key, v, text, at.root))
             return ERR_OK;
         if (IN(opaque_keys, key) && !is_empty(v))
             unsure(k, key);
@@ -325,7 +324,7 @@ static enum err visit_member(struct walker *k, struct walk_doc *d, json v, str k
     return visit(k, d, v, in);
 }
 
-static enum err visit_object(struct walker *k, struct walk_doc *d, json object, struct where at, bool root)
+static enum err visit_object(struct walker *k, struct walk_doc *d, json object, struct where at)
 {
     const char *kept_end = NULL, *from = NULL, *end = NULL;     /* the last member that stays; what is left out since */
     if (at.mode == API)
@@ -338,7 +337,7 @@ static enum err visit_object(struct walker *k, struct walk_doc *d, json object, 
             return e;
         const char *begins = json_span(json_key(v)).p;
         end = json_span(v).p + json_span(v).n;
-        if (root && !k->keep_user && IN(user_keys, key)) {
+        if (at.root && !k->keep_user && IN(user_keys, key)) {
             from = from ? from : begins;
             if (k->w->n_dropped < WALK_DROPPED_MAX)
                 k->w->dropped[k->w->n_dropped++] = key;
@@ -369,7 +368,7 @@ static enum err visit(struct walker *k, struct walk_doc *d, json v, struct where
         e = json_text(k->a, v, &text);
         return e ? e : visit_string(k, d, v, text, at);
     case JSON_NUMBER: return visit_number(k, d, v, at);
-    case JSON_OBJECT: return visit_object(k, d, v, at, false);
+    case JSON_OBJECT: return visit_object(k, d, v, at);
     case JSON_ARRAY:
         for (json i = json_first(v); !e && json_type(i) != JSON_NONE; i = json_next(i))
             e = visit(k, d, i, at);
@@ -391,8 +390,7 @@ static enum err walk_from(struct arena *a, str text, const struct walk_options *
     if (!(out->doc = arena_new(a, struct walk_doc, 1)))
         return ERR_LIMIT;
     out->doc->text = text;
-    struct where at = { .mode = body ? API : DATA };
-    return body ? visit_object(&k, out->doc, root, at, true) : visit(&k, out->doc, root, at);
+    return visit(&k, out->doc, root, (struct where){ .mode = body ? API : DATA, .root = body });
 }
 
 enum err walk_body(struct arena *a, str body, const struct walk_options *o, struct walk *out) { return walk_from(a, body, o, true, out); }

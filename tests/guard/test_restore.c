@@ -55,6 +55,7 @@ static const struct { str text, restored; size_t unknown; } table[] = {
     { S("[EMAIL_k7q2m"), S("[maria@keller.de"), 0 },
     { S("[[EMAIL_k7q2m]] [ [EMAIL_k7q2m] ]"), S("[maria@keller.de] [ maria@keller.de ]"), 0 },
     { S("C:\\[EMAIL_k7q2m]\\x"), S("C:\\maria@keller.de\\x"), 0 },
+    { S("\\\\\\[EMAIL_k7q2m\\] \\[EMAIL_k7q2m]"), S("\\\\\\[maria@keller.de\\] \\maria@keller.de"), 0 },
     { S("[PERSON_zzzzz]\xC3\xA4"), S("J\xC3\xBCrgen M\xC3\xBCller\xC3\xA4"), 0 },
     /* no placeholder */
     { S("xEMAIL_k7q2m EMAIL_k7q2mx my_EMAIL_k7q2m EMAIL_k7q2m_"), S("xEMAIL_k7q2m EMAIL_k7q2mx my_EMAIL_k7q2m EMAIL_k7q2m_"), 0 },

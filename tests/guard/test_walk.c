@@ -44,6 +44,7 @@ static const struct { const char *body, *texts; } bodies[] = {
     /* unknown fields, at every level */
     { "{\"x_note\":\"n\",\"messages\":[{\"role\":\"user\",\"content\":\"c\",\"x\":{\"y\":[\"z\",{\"a1\":\"w\"}]}}]}", "n|c|z|k:a1|w|" },
     /* known fields with unknown contents are texts */
+    { "{\"model\":\"m\",\"x\":{\"model\":\"10.20.30.40\"}}", "10.20.30.40|" },
     { "{\"model\":\"maria keller\",\"messages\":[{\"role\":\"maria\",\"content\":null}],\"service_tier\":\"maria@keller.de\"}", "maria keller|maria|maria@keller.de|" },
     /* ids by field and form */
     { "{\"messages\":[{\"role\":\"tool\",\"tool_call_id\":\"call_abc123\",\"content\":\"r\"},{\"role\":\"tool\",\"tool_call_id\":\"maria@keller.de\",\"content\":\"s\"},"
@@ -57,6 +58,8 @@ static const struct { const char *body, *texts; } bodies[] = {
     /* schemas: texts and odd names, not plain ones */
     { "{\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"description\":\"d\",\"parameters\":{\"type\":\"object\",\"properties\":{\"m@k.de\":{\"type\":\"string\",\"enum\":[\"e\"],\"default\":\"f\"},"
       "\"plain\":{\"description\":\"g\"}}}}}]}", "f|d|object|k:m@k.de|string|e|f|g|" },
+    /* and names that could be taken for placeholders */
+    { "{\"x\":{\"iban_wkbfp\":1,\"plain_name\":2},\"input_schema\":{\"email_address\":{},\"email_kqzzm\":{}}}", "k:iban_wkbfp|k:email_kqzzm|" },
     /* Anthropic: system, tool_use input (data), tool_result, text documents */
     { "{\"model\":\"claude-x\",\"max_tokens\":10,\"system\":[{\"type\":\"text\",\"text\":\"s\",\"cache_control\":{\"type\":\"ephemeral\"}}],\"messages\":[{\"role\":\"assistant\",\"content\":[{\"type\":\"tool_use\","
       "\"id\":\"toolu_01\",\"name\":\"f\",\"input\":{\"id\":\"call_9\",\"model\":\"m\",\"phones\":[1234567,\"p\"]}}]},{\"role\":\"user\",\"content\":[{\"type\":\"tool_result\",\"tool_use_id\":\"toolu_01\",\"content\":\"r\"}]}]}",
@@ -64,7 +67,7 @@ static const struct { const char *body, *texts; } bodies[] = {
     { "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"document\",\"source\":{\"type\":\"text\",\"media_type\":\"text/plain\",\"data\":\"t\"}}]}]}", "text/plain|t|" },
     { "{\"messages\":[{\"role\":\"assistant\",\"content\":[{\"type\":\"thinking\",\"thinking\":\"t\",\"signature\":\"c2ln\"}]}]}", "t|c2ln|" },
     /* Ollama */
-    { "{\"model\":\"m\",\"prompt\":\"p\",\"suffix\":\"s\",\"system\":\"y\",\"template\":\"t\",\"format\":\"json\",\"options\":{\"stop\":[\"x\"],\"seed\":1234567890}}", "p|s|y|t|x|" },
+    { "{\"model\":\"m\",\"prompt\":\"p\",\"suffix\":\"s\",\"system\":\"y\",\"template\":\"t\",\"format\":\"json\",\"options\":{\"stop\":[\"x\"],\"seed\":1234567890}}", "p|s|y|t|x|n:1234567890|" },
     { "{\"messages\":[{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":[{\"function\":{\"name\":\"f\",\"arguments\":{\"who\":\"w\"}}}]}]}", "|f|k:who|who=w|" },
     /* Responses */
     { "{\"instructions\":\"i\",\"input\":[{\"type\":\"message\",\"role\":\"user\",\"content\":[{\"type\":\"input_text\",\"text\":\"t\"}]},{\"type\":\"function_call\",\"call_id\":\"call_1\",\"name\":\"f\",\"arguments\":\"{\\\"a\\\":\\\"b\\\"}\"},"
