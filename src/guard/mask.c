@@ -362,7 +362,7 @@ static enum err add_hits(struct masker *m)
         const struct walk_text *t = &m->v->walk.texts[h->text];
         struct guard_span s = h->span;
         bool keep = m->p->rules.types[s.type].restore == GUARD_RESTORE;
-        bool again = h->text == last;
+        bool again = at && h->text == last;
         if (!again)
             at = &m->of[h->text];
         last = h->text;

@@ -42,7 +42,7 @@ struct vault;
 
 /* keys[0] seals; the others only open. The vault lives in `a`. ERR_FORBIDDEN: no key of these opens the store; ERR_LIMIT: `a` is full. */
 enum err vault_open(struct arena *a, const struct vault_store *store, const struct seal_key *keys, size_t n_keys, struct vault **out);
-void vault_close(struct vault *v);                      /* wipes keys and cached values; NULL is fine */
+void vault_close(struct vault *v);                      /* wipes keys and the cache, which holds digests and tokens; NULL is fine */
 bool vault_key_read(str text, struct seal_key *out);    /* 64 hexadecimal digits */
 
 enum vault_form { VAULT_PLACEHOLDER, VAULT_SURROGATE, VAULT_NUMBER };   /* number: of JSON, see placeholder_number() */

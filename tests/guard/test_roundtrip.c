@@ -115,16 +115,17 @@ static void every_labelled_document_comes_back(void **state)
         arena_reset(&doc_mem);
         assert_int_equal(json_parse(&doc_mem, (str){ line, (size_t)n }, &JSON_DEFAULT_LIMITS, &root, NULL), ERR_OK);
         assert_int_equal(json_text(&doc_mem, json_member(root, S("text")), &text), ERR_OK);
-        for (int shape = 0; shape < 4; shape++) {
+        for (int k = 0; k < 2; k++) {                   /* two of the four forms, in turn */
+            int shape = (int)(docs + (size_t)k) % 4;
             struct guard_rules r = { 0 };
             const struct guard_rules *list[] = { &r };
             for (int t = 0; t < GUARD_N_TYPES; t++)
-                r.types[t] = (struct guard_type_rule){ .surrogate = (docs + (size_t)shape) % 2, .restore = GUARD_RESTORE };
+                r.types[t] = (struct guard_type_rule){ .surrogate = k, .restore = GUARD_RESTORE };
             struct guard_policy p = guard_policy_join(list, 1);
             changed += round_trip(vault, &p, body_of(text, shape));
         }
     }
-    print_message("%zu documents, 4 bodies each: restored; %zu placeholders lost when masked again\n", docs, changed);
+    print_message("%zu documents, 2 bodies each: restored; %zu placeholders lost when masked again\n", docs, changed);
     assert_true(docs > 0 && changed == 0);
     vault_close(vault);
     shelf_close(&shelf);
