@@ -97,10 +97,9 @@ size_t placeholder_stem(const struct digest *key, enum guard_type t, str normal,
     struct digest d = keyed(key, S("value"), t, 0, normal);
     str name = str_of(guard_type_name(t));
     assert(round < PLACEHOLDER_ROUNDS && name.n + 1 + 26 + 1 + 16 < PLACEHOLDER_MAX);
-    memcpy(out, name.p, name.n);
-    out[name.n] = '_';
-    put_base32(&d, tag_lengths[round], out + name.n + 1);
-    return name.n + 1 + tag_lengths[round];
+    size_t n = str_join(out, PLACEHOLDER_MAX, (str[]){ name, S("_") }, 2);
+    put_base32(&d, tag_lengths[round], out + n);
+    return n + tag_lengths[round];
 }
 
 size_t placeholder_tail(const struct digest *key, enum guard_type t, str stem, str value, unsigned round, char out[PLACEHOLDER_MAX])
