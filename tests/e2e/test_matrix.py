@@ -294,11 +294,11 @@ class Matrix(unittest.TestCase):
                 self.assertIn(field.replace("extra_body", "tools"), self.refused(r, 400, "gpt", "plain", **{field: value}))
 
     def test_an_answer_that_is_cut_short_says_so(self):
-        events = list(self.clients[3].sdk.responses.create(model="tiny", input="Count to one hundred.", max_output_tokens=4, stream=True))
+        events = list(self.clients[3].sdk.responses.create(model="tiny", input="Count to one hundred.", temperature=0, max_output_tokens=4, stream=True))
         self.assertEqual((events[-1].type, events[-1].response.incomplete_details.reason), ("response.incomplete", "max_output_tokens"))
         self.assertEqual((events[-1].response.output[-1].status, [e.item.status for e in events if e.type == "response.output_item.done"]), ("incomplete", ["incomplete"]))
-        self.assertEqual([o.status for o in self.clients[3].sdk.responses.create(model="tiny", input="Count to one hundred.", max_output_tokens=4).output], ["incomplete"])
-        with self.clients[1].sdk.messages.stream(model="tiny", max_tokens=4, messages=[{"role": "user", "content": "Count to one hundred."}]) as s:
+        self.assertEqual([o.status for o in self.clients[3].sdk.responses.create(model="tiny", input="Count to one hundred.", temperature=0, max_output_tokens=4).output], ["incomplete"])
+        with self.clients[1].sdk.messages.stream(model="tiny", max_tokens=4, extra_body={"temperature": 0}, messages=[{"role": "user", "content": "Count to one hundred."}]) as s:
             self.assertEqual(s.get_final_message().stop_reason, "max_tokens")
 
     def test_forwards_are_untouched(self):
