@@ -33,11 +33,13 @@ static void check_facts(struct arena *a, enum question q, str body)
 
 static void check_command(struct arena *a, str line)
 {
-    const struct command_values v = { .of = { [COMMAND_PORT] = S("1") } };
+    struct command_values v;
     str *words;
     size_t k, n;
     char **argv;
     const char *why;
+    for (int i = 0; i < COMMAND_PLACES; i++)
+        v.of[i] = S("1");               /* none is empty: what is left and right of a place does not become one */
     enum err e = command_split(a, line, &words, &k, &why);
     if (e != ERR_OK) {
         assert(e == ERR_LIMIT || why);
