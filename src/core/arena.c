@@ -119,6 +119,16 @@ void *arena_grow(struct arena *a, void *old, size_t from, size_t to, size_t alig
     return fresh;
 }
 
+void *arena_room(struct arena *a, void *list, size_t n, size_t *cap, size_t size, size_t align)
+{
+    size_t more = *cap ? *cap * 2 : 16;
+    if (n < *cap)
+        return list;
+    void *grown = arena_grow(a, list, *cap * size, more * size, align);
+    *cap = grown ? more : *cap;
+    return grown;
+}
+
 void *arena_zeroed(struct arena *a, size_t size, size_t count, size_t align)
 {
     size_t n;

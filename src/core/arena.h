@@ -32,6 +32,10 @@ void *arena_alloc(struct arena *a, size_t n, size_t align);
 /* Makes `old` (the latest allocation or not) `to` bytes long, in place where it is the latest. */
 void *arena_grow(struct arena *a, void *old, size_t from, size_t to, size_t align);
 
+/* `list` has `n` elements and room for *cap: with room for one more, itself or twice as long elsewhere. NULL: there was none, and it is as it was. */
+#define arena_more(a, list, n, cap) arena_room((a), (list), (n), (cap), sizeof *(list), _Alignof(__typeof__(*(list))))
+void *arena_room(struct arena *a, void *list, size_t n, size_t *cap, size_t size, size_t align);
+
 #define arena_new(a, type, count) \
     ((type *)arena_zeroed((a), sizeof(type), (count), _Alignof(type)))
 void *arena_zeroed(struct arena *a, size_t size, size_t count, size_t align);   /* NULL on overflow, too */

@@ -83,6 +83,10 @@ void json_put_f64(struct json_out *o, double v);        /* NaN and infinities be
 void json_put_bool(struct json_out *o, bool v);
 void json_put_null(struct json_out *o);
 void json_put_raw(struct json_out *o, str json_text);   /* a value's bytes, as they are */
+/* A member, its key and its value. */
+void json_put_text(struct json_out *o, str key, str text);
+void json_put_text_or_null(struct json_out *o, str key, str text);          /* null: it is empty */
+void json_put_count_or_null(struct json_out *o, str key, int64_t n);        /* null: it is below zero */
 /* A text as the inside of a JSON string, without quotes: for streaming into a string piece by piece. */
 enum err json_escape(struct buf *b, str text);
 /* Length of the beginning of `text` that stands in a JSON string as it is and is ASCII. */

@@ -156,3 +156,27 @@ void json_put_f64(struct json_out *o, double v)
 
 void json_put_bool(struct json_out *o, bool v) { json_put_raw(o, v ? S("true") : S("false")); }
 void json_put_null(struct json_out *o) { json_put_raw(o, S("null")); }
+
+void json_put_text(struct json_out *o, str key, str text)
+{
+    json_put_key(o, key);
+    json_put_str(o, text);
+}
+
+void json_put_text_or_null(struct json_out *o, str key, str text)
+{
+    json_put_key(o, key);
+    if (text.n)
+        json_put_str(o, text);
+    else
+        json_put_null(o);
+}
+
+void json_put_count_or_null(struct json_out *o, str key, int64_t n)
+{
+    json_put_key(o, key);
+    if (n >= 0)
+        json_put_i64(o, n);
+    else
+        json_put_null(o);
+}

@@ -254,24 +254,6 @@ enum err facts_read(struct arena *a, enum question q, str id, int status, str bo
 
 /* ---- identities ---- */
 
-static void put(struct json_out *o, const char *key, str value)
-{
-    json_put_key(o, str_of(key));
-    if (value.n)
-        json_put_str(o, value);
-    else
-        json_put_null(o);
-}
-
-static void put_number(struct json_out *o, const char *key, int64_t value)
-{
-    json_put_key(o, str_of(key));
-    if (value >= 0)
-        json_put_i64(o, value);
-    else
-        json_put_null(o);
-}
-
 static enum err finish(struct arena *a, struct json_out *o, str *out)
 {
     enum err e = o->err;
@@ -300,9 +282,9 @@ enum err facts_identity(struct arena *a, const struct kind *k, const struct fact
     json_out_init(&o, &b);
     json_open(&o, '{');
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
-        put(&o, texts[i].key, texts[i].value);
+        json_put_text_or_null(&o, str_of(texts[i].key), texts[i].value);
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
-        put_number(&o, numbers[i].key, numbers[i].value);
+        json_put_count_or_null(&o, str_of(numbers[i].key), numbers[i].value);
     json_close(&o, '}');
     return finish(a, &o, out);
 }

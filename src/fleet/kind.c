@@ -36,7 +36,6 @@ static const struct kind_question asks[QUESTIONS] = {
     [ASK_UNLOAD] = { S("POST"), S("/api/generate"), { S("{\"model\":\""), S("\",\"keep_alive\":0,\"stream\":false}") } },
     [ASK_METRICS] = { S("GET"), S("/metrics"), { { 0 } } },
     [ASK_SLEEPING] = { S("GET"), S("/is_sleeping"), { { 0 } } },
-    [ASK_SLEEP] = { S("POST"), S("/sleep?level=1"), { { 0 } } },
     [ASK_WAKE] = { S("POST"), S("/wake_up"), { { 0 } } },
 };
 

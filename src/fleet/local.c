@@ -88,13 +88,10 @@ static size_t names_in(struct walk *w, int dir, str **out)
         w->entries--;
         if (name.p[0] == '.' || name.n > SOURCE_NAME || !str_is_utf8(name))
             continue;
-        if (n == cap) {
-            str *more = arena_grow(w->a, list, cap * sizeof *more, (cap ? cap * 2 : 16) * sizeof *more, _Alignof(str));
-            if (!more)
-                break;
-            list = more;
-            cap = cap ? cap * 2 : 16;
-        }
+        str *more = arena_more(w->a, list, n, &cap);
+        if (!more)
+            break;
+        list = more;
         char *copy = arena_cstr(w->a, name);
         if (!copy)
             break;

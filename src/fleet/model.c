@@ -344,7 +344,7 @@ static void ask(struct fleet_model *m)
 {
     struct fleet_server *s = m->server;
     enum question q = m->script[m->at];
-    bool slow = q == ASK_WAKE || q == ASK_SLEEP || q == ASK_UNLOAD;
+    bool slow = q == ASK_WAKE || q == ASK_UNLOAD;
     enum err e = talk_ask(&m->talk, s->pool, kind_question(q), s->attached ? s->spec.fields : STR_NONE, m->spec.id, slow ? WAKE_MS : 0);
     if (e != ERR_OK)
         unanswered(m);

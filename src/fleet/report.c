@@ -18,24 +18,6 @@
 
 #define FRESH_MS 1000
 
-static void put_text(struct json_out *o, const char *key, str value)
-{
-    json_put_key(o, str_of(key));
-    if (value.n)
-        json_put_str(o, value);
-    else
-        json_put_null(o);
-}
-
-static void put_int(struct json_out *o, const char *key, int64_t value)
-{
-    json_put_key(o, str_of(key));
-    if (value >= 0)
-        json_put_i64(o, value);
-    else
-        json_put_null(o);
-}
-
 static void put_real(struct json_out *o, const char *key, double value)
 {
     json_put_key(o, str_of(key));
@@ -54,10 +36,10 @@ static void put_host(struct json_out *o, const struct fleet *f)
         used += s->child_alive ? s->use.used : 0;
     json_put_key(o, S("host"));
     json_open(o, '{');
-    put_int(o, "total", f->seen.host_known ? f->seen.host.total : -1);
-    put_int(o, "free", f->seen.host_known ? f->seen.host.free : -1);
-    put_int(o, "cap", f->opt.memory ? f->opt.memory : -1);
-    put_int(o, "models", used);
+    json_put_count_or_null(o, S("total"), f->seen.host_known ? f->seen.host.total : -1);
+    json_put_count_or_null(o, S("free"), f->seen.host_known ? f->seen.host.free : -1);
+    json_put_count_or_null(o, S("cap"), f->opt.memory ? f->opt.memory : -1);
+    json_put_count_or_null(o, S("models"), used);
     json_close(o, '}');
 }
 
@@ -68,12 +50,12 @@ static void put_devices(struct json_out *o, const struct fleet *f)
     for (size_t i = 0; i < f->seen.n_devices; i++) {
         const struct gpu_device *d = &f->seen.devices[i];
         json_open(o, '{');
-        put_text(o, "name", str_of(d->name));
-        put_text(o, "id", str_of(d->uuid));
-        put_int(o, "total", d->total);
-        put_int(o, "free", d->free);
-        put_int(o, "busy_percent", d->busy);
-        put_int(o, "celsius", d->celsius);
+        json_put_text_or_null(o, S("name"), str_of(d->name));
+        json_put_text_or_null(o, S("id"), str_of(d->uuid));
+        json_put_count_or_null(o, S("total"), d->total);
+        json_put_count_or_null(o, S("free"), d->free);
+        json_put_count_or_null(o, S("busy_percent"), d->busy);
+        json_put_count_or_null(o, S("celsius"), d->celsius);
         put_real(o, "joules", isnan(d->joules) ? -1 : d->joules);
         json_close(o, '}');
     }
@@ -87,14 +69,14 @@ static void put_need(struct json_out *o, const struct fleet_server *s, const str
     bool written = s->spec.memory > 0;
     json_put_key(o, S("need"));
     json_open(o, '{');
-    put_int(o, "host", f->host);
-    put_int(o, "device_host", f->device_host);
-    put_int(o, "device", f->device);
-    put_int(o, "weights", f->weights);
-    put_int(o, "kv_token", f->kv_token);
-    put_int(o, "tokens", f->tokens);
-    put_int(o, "rest", written ? -1 : foot_rest(f, false));
-    put_int(o, "load_ms", f->load_ms);
+    json_put_count_or_null(o, S("host"), f->host);
+    json_put_count_or_null(o, S("device_host"), f->device_host);
+    json_put_count_or_null(o, S("device"), f->device);
+    json_put_count_or_null(o, S("weights"), f->weights);
+    json_put_count_or_null(o, S("kv_token"), f->kv_token);
+    json_put_count_or_null(o, S("tokens"), f->tokens);
+    json_put_count_or_null(o, S("rest"), written ? -1 : foot_rest(f, false));
+    json_put_count_or_null(o, S("load_ms"), f->load_ms);
     json_put_key(o, S("measured"));
     json_put_bool(o, s->foot.host >= 0 || s->foot.device >= 0);
     json_put_key(o, S("written"));
@@ -114,21 +96,21 @@ static void put_place(struct json_out *o, const char *key, int device)
 {
     char text[24];
     snprintf(text, sizeof text, "gpu %d", device);
-    put_text(o, key, device == PLAN_HOST ? S("host") : str_of(text));
+    json_put_text_or_null(o, str_of(key), device == PLAN_HOST ? S("host") : str_of(text));
 }
 
 static void put_numbers(struct json_out *o, struct fleet_model *m, int64_t now)
 {
     struct fleet_server *s = m->server;
     int64_t used = atomic_load(&m->used_ms), since = m->waiters ? m->waiters->since_ms : m->asking ? m->asking->since_ms : 0;
-    put_int(o, "pid", s->pid ? s->pid : -1);
-    put_int(o, "starts", s->attached ? -1 : (int64_t)s->starts);
-    put_text(o, "log", str_of(s->log));
-    put_int(o, "running", atomic_load(&m->running));
-    put_int(o, "waiting", (int64_t)m->n_waiting);
-    put_int(o, "waits_ms", since ? now - since : -1);
-    put_int(o, "idle_ms", used && !atomic_load(&m->running) ? now - used : -1);
-    put_int(o, "up_ms", s->up_ms ? now - s->up_ms : -1);
+    json_put_count_or_null(o, S("pid"), s->pid ? s->pid : -1);
+    json_put_count_or_null(o, S("starts"), s->attached ? -1 : (int64_t)s->starts);
+    json_put_text_or_null(o, S("log"), str_of(s->log));
+    json_put_count_or_null(o, S("running"), atomic_load(&m->running));
+    json_put_count_or_null(o, S("waiting"), (int64_t)m->n_waiting);
+    json_put_count_or_null(o, S("waits_ms"), since ? now - since : -1);
+    json_put_count_or_null(o, S("idle_ms"), used && !atomic_load(&m->running) ? now - used : -1);
+    json_put_count_or_null(o, S("up_ms"), s->up_ms ? now - s->up_ms : -1);
     put_real(o, "tokens_per_second", s->rate);
     json_put_key(o, S("server"));
     json_open(o, '{');
@@ -142,8 +124,8 @@ static void put_memory(struct json_out *o, const struct fleet *f, const struct f
 {
     json_put_key(o, S("memory"));
     json_open(o, '{');
-    put_int(o, "host", s->child_alive && s->use.n ? s->use.used : -1);
-    put_int(o, "device", s->child_alive && s->gpu[0] ? s->use_device : -1);
+    json_put_count_or_null(o, S("host"), s->child_alive && s->use.n ? s->use.used : -1);
+    json_put_count_or_null(o, S("device"), s->child_alive && s->gpu[0] ? s->use_device : -1);
     put_place(o, "on", s->child_alive ? device_number(f, s->gpu) : PLAN_HOST);
     json_close(o, '}');
 }
@@ -154,7 +136,7 @@ static void put_identity(struct json_out *o, const struct fleet_model *m)
     bool known = m->ready && m->ready->known;
     if (known)
         hex_encode(m->ready->fingerprint.b, sizeof m->ready->fingerprint.b, hex);
-    put_text(o, "fingerprint", known ? str_slice(hex, sizeof hex) : STR_NONE);
+    json_put_text_or_null(o, S("fingerprint"), known ? str_slice(hex, sizeof hex) : STR_NONE);
     json_put_key(o, S("remote"));
     json_put_bool(o, m->ready && m->ready->remote);
 }
@@ -165,13 +147,13 @@ static void put_model(struct json_out *o, struct fleet *f, struct fleet_model *m
     const char *state = fleet_state_name(m);
     bool loading = strcmp(state, "loading") == 0;
     json_open(o, '{');
-    put_text(o, "model", m->spec.name);
-    put_text(o, "provider", m->spec.provider);
-    put_text(o, "kind", str_of(s->kind->name));
+    json_put_text_or_null(o, S("model"), m->spec.name);
+    json_put_text_or_null(o, S("provider"), m->spec.provider);
+    json_put_text_or_null(o, S("kind"), str_of(s->kind->name));
     json_put_key(o, S("attached"));
     json_put_bool(o, s->attached);
-    put_text(o, "state", str_of(state));
-    put_text(o, "why", str_of(strcmp(state, "waiting") == 0 ? s->plan : s->why));
+    json_put_text_or_null(o, S("state"), str_of(state));
+    json_put_text_or_null(o, S("why"), str_of(strcmp(state, "waiting") == 0 ? s->plan : s->why));
     put_real(o, "progress", loading ? s->progress : -1);
     put_numbers(o, m, now);
     put_memory(o, f, s);
@@ -226,16 +208,16 @@ static void write_plan(struct fleet *f, struct fleet_model *m, int64_t now, stru
     else if (!s->attached)
         plan_say(&p, says, sizeof says);
     json_open(o, '{');
-    put_text(o, "model", m->spec.name);
-    put_text(o, "state", str_of(fleet_state_name(m)));
-    put_text(o, "verdict", str_of(s->attached ? "attached" : there ? "loaded" : verdicts[p.verdict]));
-    put_text(o, "says", str_of(says));
+    json_put_text_or_null(o, S("model"), m->spec.name);
+    json_put_text_or_null(o, S("state"), str_of(fleet_state_name(m)));
+    json_put_text_or_null(o, S("verdict"), str_of(s->attached ? "attached" : there ? "loaded" : verdicts[p.verdict]));
+    json_put_text_or_null(o, S("says"), str_of(says));
     put_place(o, "on", p.at);
-    put_int(o, "need_bytes", s->attached || there ? -1 : p.need);
-    put_int(o, "free_bytes", s->attached || there ? -1 : p.room);
-    put_int(o, "most_bytes", s->attached || there ? -1 : p.most);
+    json_put_count_or_null(o, S("need_bytes"), s->attached || there ? -1 : p.need);
+    json_put_count_or_null(o, S("free_bytes"), s->attached || there ? -1 : p.room);
+    json_put_count_or_null(o, S("most_bytes"), s->attached || there ? -1 : p.most);
     put_evicted(o, f, &p);
-    put_int(o, "until_ms", p.until_ms > now ? p.until_ms - now : -1);
+    json_put_count_or_null(o, S("until_ms"), p.until_ms > now ? p.until_ms - now : -1);
     put_need(o, s, &need);
     json_close(o, '}');
 }
@@ -260,7 +242,7 @@ enum err report_write(struct fleet *f, struct fleet_model *m, int64_t now, struc
     pthread_mutex_lock(&f->lock);
     put_host(&o, f);
     put_devices(&o, f);
-    put_int(&o, "swaps", (int64_t)f->swaps);
+    json_put_count_or_null(&o, S("swaps"), (int64_t)f->swaps);
     put_models(&o, f, now);
     pthread_mutex_unlock(&f->lock);
     json_close(&o, '}');

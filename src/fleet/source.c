@@ -233,14 +233,10 @@ static enum err add_file(struct arena *a, json m, struct source_list *l)
     f.has_digest = json_text(a, json_member(lfs, S("oid")), &oid) == ERR_OK && source_digest(oid, &f.digest);
     if (l->n == SOURCE_FILES)
         return ERR_LIMIT;
-    if (l->n == l->cap) {
-        size_t cap = l->cap ? l->cap * 2 : 16;
-        struct source_file *v = arena_grow(a, l->v, l->cap * sizeof *v, cap * sizeof *v, _Alignof(struct source_file));
-        if (!v)
-            return ERR_LIMIT;
-        l->v = v;
-        l->cap = cap;
-    }
+    struct source_file *v = arena_more(a, l->v, l->n, &l->cap);
+    if (!v)
+        return ERR_LIMIT;
+    l->v = v;
     l->v[l->n++] = f;
     return ERR_OK;
 }

@@ -4,15 +4,6 @@
 
 bool gate_is_explained(const struct gate_req *r) { return http_count(http_req_head(r->http), S("x-hearth-explain")) > 0; }
 
-static void put(struct json_out *o, const char *key, str value)
-{
-    json_put_key(o, str_of(key));
-    if (value.n)
-        json_put_str(o, value);
-    else
-        json_put_null(o);
-}
-
 static void put_fallbacks(struct json_out *o, const struct gate_req *r)
 {
     const struct policy *p = &r->view->cfg->policy;
@@ -40,14 +31,14 @@ static void put_model(struct json_out *o, struct gate_req *r)
     struct fleet_model *e = r->view->cfg->engines[m - r->view->cfg->policy.models];
     if (e)
         fleet_look(e, &s);
-    put(o, "model", m->name);
-    put(o, "provider", m->provider->name);
-    put(o, "zone", zone_name(m->provider->zone));
-    put(o, "state", str_of(s.state));
+    json_put_text_or_null(o, S("model"), m->name);
+    json_put_text_or_null(o, S("provider"), m->provider->name);
+    json_put_text_or_null(o, S("zone"), zone_name(m->provider->zone));
+    json_put_text_or_null(o, S("state"), str_of(s.state));
     put_fallbacks(o, r);
     if (r->up) {
-        put(o, "request", r->sink ? S("translated") : S("forwarded"));
-        put(o, "dropped", r->speech ? chat_dropped(r->a, &r->speech->chat) : STR_NONE);
+        json_put_text_or_null(o, S("request"), r->sink ? S("translated") : S("forwarded"));
+        json_put_text_or_null(o, S("dropped"), r->speech ? chat_dropped(r->a, &r->speech->chat) : STR_NONE);
     }
 }
 
@@ -61,17 +52,17 @@ void gate_explain(struct gate_req *r, enum err e)
     buf_init(&b, 1 << 20);
     json_out_init(&o, &b);
     json_open(&o, '{');
-    put(&o, "asked", r->call.model);
-    put(&o, "rule", d->rule);
-    put(&o, "because", str_of(d->reason ? d->reason : ""));
-    put(&o, "task", d->task ? d->task->name : STR_NONE);
-    put(&o, "risk", d->reason ? risk_name(d->risk) : STR_NONE);
-    put(&o, "data", d->reason ? data_name(d->data) : STR_NONE);
-    put(&o, "candidates", d->candidates);
-    put(&o, "prompt", r->prompt ? arena_printf(r->a, "%.*s@%lld", STR_ARG(r->prompt->name), (long long)r->prompt->version) : STR_NONE);
+    json_put_text_or_null(&o, S("asked"), r->call.model);
+    json_put_text_or_null(&o, S("rule"), d->rule);
+    json_put_text_or_null(&o, S("because"), str_of(d->reason ? d->reason : ""));
+    json_put_text_or_null(&o, S("task"), d->task ? d->task->name : STR_NONE);
+    json_put_text_or_null(&o, S("risk"), d->reason ? risk_name(d->risk) : STR_NONE);
+    json_put_text_or_null(&o, S("data"), d->reason ? data_name(d->data) : STR_NONE);
+    json_put_text_or_null(&o, S("candidates"), d->candidates);
+    json_put_text_or_null(&o, S("prompt"), r->prompt ? arena_printf(r->a, "%.*s@%lld", STR_ARG(r->prompt->name), (long long)r->prompt->version) : STR_NONE);
     if (d->model)
         put_model(&o, r);
-    put(&o, "refused", e == ERR_OK ? STR_NONE : r->why.message.n ? r->why.message : str_of(err_text(e)));
+    json_put_text_or_null(&o, S("refused"), e == ERR_OK ? STR_NONE : r->why.message.n ? r->why.message : str_of(err_text(e)));
     json_put_key(&o, S("status"));
     json_put_i64(&o, e == ERR_OK ? 200 : err_http(e));
     json_close(&o, '}');

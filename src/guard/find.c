@@ -92,16 +92,12 @@ static bool goes_on(char c) { return ((unsigned char)c & 0xC0) == 0x80; }
 
 void hunt_add(struct hunt *h, size_t begin, size_t end, enum rule rule, unsigned score)
 {
-    if (h->n_spans == h->cap) {
-        size_t cap = h->cap ? 2 * h->cap : 16;
-        struct guard_span *grown = arena_grow(h->a, h->spans, h->cap * sizeof *grown, cap * sizeof *grown, _Alignof(struct guard_span));
-        if (!grown) {
-            h->e = ERR_LIMIT;
-            return;
-        }
-        h->spans = grown;
-        h->cap = cap;
+    struct guard_span *grown = arena_more(h->a, h->spans, h->n_spans, &h->cap);
+    if (!grown) {
+        h->e = ERR_LIMIT;
+        return;
     }
+    h->spans = grown;
     while (end < h->n && goes_on(h->p[end]))
         end++;                      /* a window of a rule may end inside of a character */
     while (begin && goes_on(h->p[begin]))

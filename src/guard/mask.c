@@ -125,14 +125,10 @@ static enum err make_document(struct scan *q)
 
 static enum err put_hit(struct arena *a, struct guard_verdict *v, struct guard_hit h)
 {
-    if (v->n == v->cap) {
-        size_t cap = v->cap ? 2 * v->cap : 64;
-        struct guard_hit *grown = arena_grow(a, v->hits, v->cap * sizeof *grown, cap * sizeof *grown, _Alignof(struct guard_hit));
-        if (!grown)
-            return ERR_LIMIT;
-        v->hits = grown;
-        v->cap = cap;
-    }
+    struct guard_hit *grown = arena_more(a, v->hits, v->n, &v->cap);
+    if (!grown)
+        return ERR_LIMIT;
+    v->hits = grown;
     v->hits[v->n++] = h;
     return ERR_OK;
 }
@@ -292,14 +288,10 @@ struct masker {
 static enum err note(struct masker *m, const struct guard_span *s, str token)
 {
     struct mask_report *r = m->report;
-    if (r->n == m->notes_cap) {
-        size_t cap = m->notes_cap ? 2 * m->notes_cap : 64;
-        struct mask_note *grown = arena_grow(m->a, r->notes, m->notes_cap * sizeof *grown, cap * sizeof *grown, _Alignof(struct mask_note));
-        if (!grown)
-            return ERR_LIMIT;
-        r->notes = grown;
-        m->notes_cap = cap;
-    }
+    struct mask_note *grown = arena_more(m->a, r->notes, r->n, &m->notes_cap);
+    if (!grown)
+        return ERR_LIMIT;
+    r->notes = grown;
     r->notes[r->n++] = (struct mask_note){ s->type, s->rule, s->score, token };
     return ERR_OK;
 }

@@ -38,14 +38,10 @@ enum err restore_set_add(struct arena *a, struct restore_set *s, str token, str 
     if (!token.n || token.n >= PLACEHOLDER_MAX || (!bare && !is_word(token.p[0])))
         return ERR_RANGE;
     str key = lowered(token, small);
-    if (s->n == s->cap) {
-        size_t cap = s->cap ? 2 * s->cap : 16;
-        struct restore_entry *grown = arena_grow(a, s->entries, s->cap * sizeof *grown, cap * sizeof *grown, _Alignof(struct restore_entry));
-        if (!grown)
-            return ERR_LIMIT;
-        s->entries = grown;
-        s->cap = cap;
-    }
+    struct restore_entry *grown = arena_more(a, s->entries, s->n, &s->cap);
+    if (!grown)
+        return ERR_LIMIT;
+    s->entries = grown;
     struct restore_entry e = { .key = arena_str(a, key), .value = arena_str(a, value), .type = type, .bare = bare };
     if (!e.key.p || !e.value.p)
         return ERR_LIMIT;

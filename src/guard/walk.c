@@ -134,14 +134,10 @@ static void unsure(struct walker *k, str of)
 
 static enum err add_edit(struct walker *k, struct walk_doc *d, struct edit e)
 {
-    if (d->n == d->cap) {
-        size_t cap = d->cap ? 2 * d->cap : 16;
-        struct edit *grown = arena_grow(k->a, d->edits, d->cap * sizeof *grown, cap * sizeof *grown, _Alignof(struct edit));
-        if (!grown)
-            return ERR_LIMIT;
-        d->edits = grown;
-        d->cap = cap;
-    }
+    struct edit *grown = arena_more(k->a, d->edits, d->n, &d->cap);
+    if (!grown)
+        return ERR_LIMIT;
+    d->edits = grown;
     d->edits[d->n++] = e;
     return ERR_OK;
 }
@@ -149,14 +145,10 @@ static enum err add_edit(struct walker *k, struct walk_doc *d, struct edit e)
 static enum err add_text(struct walker *k, struct walk_doc *d, str span, struct walk_text t)
 {
     struct walk *w = k->w;
-    if (w->n == w->cap) {
-        size_t cap = w->cap ? 2 * w->cap : 64;
-        struct walk_text *grown = arena_grow(k->a, w->texts, w->cap * sizeof *grown, cap * sizeof *grown, _Alignof(struct walk_text));
-        if (!grown)
-            return ERR_LIMIT;
-        w->texts = grown;
-        w->cap = cap;
-    }
+    struct walk_text *grown = arena_more(k->a, w->texts, w->n, &w->cap);
+    if (!grown)
+        return ERR_LIMIT;
+    w->texts = grown;
     w->texts[w->n] = t;
     return add_edit(k, d, (struct edit){ .span = span, .kind = EDIT_TEXT, .text = w->n++ });
 }

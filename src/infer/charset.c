@@ -4,14 +4,10 @@
 
 enum err charset_add(struct arena *a, struct charset *s, uint32_t lo, uint32_t hi)
 {
-    if (s->n == s->cap) {
-        uint32_t cap = s->cap ? s->cap * 2 : 8;
-        struct char_range *grown = arena_grow(a, s->p, s->cap * sizeof *grown, cap * sizeof *grown, _Alignof(struct char_range));
-        if (!grown)
-            return ERR_LIMIT;
-        s->p = grown;
-        s->cap = cap;
-    }
+    struct char_range *grown = arena_more(a, s->p, s->n, &s->cap);
+    if (!grown)
+        return ERR_LIMIT;
+    s->p = grown;
     s->p[s->n++] = (struct char_range){ lo, hi };
     return ERR_OK;
 }

@@ -10,7 +10,8 @@
 struct char_range { uint32_t lo, hi; };
 struct charset {                        /* once settled: in order, apart, without surrogates and U+0000 */
     struct char_range *p;
-    uint32_t n, cap;
+    uint32_t n;
+    size_t cap;
 };
 
 /* ERR_LIMIT: the arena is full. */

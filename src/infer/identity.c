@@ -8,12 +8,6 @@
 #include <llama.h>
 #include <unistd.h>
 
-static void put_text(struct json_out *o, const char *key, str value)
-{
-    json_put_key(o, str_of(key));
-    json_put_str(o, value);
-}
-
 static void put_number(struct json_out *o, const char *key, int64_t value)
 {
     json_put_key(o, str_of(key));
@@ -25,14 +19,14 @@ static void put_meta(struct json_out *o, const char *key, const struct llama_mod
 {
     char text[256];
     if (llama_model_meta_val_str(m, name, text, sizeof text) > 0)
-        put_text(o, key, str_of(text));
+        json_put_text(o, str_of(key), str_of(text));
 }
 
 static void put_digest(struct json_out *o, const char *key, const struct digest *d)
 {
     char hex[HEX_DIGEST];
     hex_encode(d->b, sizeof d->b, hex);
-    put_text(o, key, str_slice(hex, sizeof hex));
+    json_put_text(o, str_of(key), str_slice(hex, sizeof hex));
 }
 
 static void put_tensor_types(struct json_out *o, const struct gguf_facts *f)
@@ -55,7 +49,7 @@ static void put_tensor_types(struct json_out *o, const struct gguf_facts *f)
 static void put_quantization(struct json_out *o, const struct llama_model *m)
 {
     enum llama_ftype t = llama_model_ftype(m);
-    put_text(o, "quantization", str_of(llama_ftype_name((enum llama_ftype)(t & ~LLAMA_FTYPE_GUESSED))));
+    json_put_text(o, S("quantization"), str_of(llama_ftype_name((enum llama_ftype)(t & ~LLAMA_FTYPE_GUESSED))));
 }
 
 static void put_sampling(struct json_out *o)
@@ -75,7 +69,7 @@ static void put_sampling(struct json_out *o)
 
 static void put_model(struct json_out *o, const struct model *m)
 {
-    put_text(o, "format", S("gguf"));
+    json_put_text(o, S("format"), S("gguf"));
     put_meta(o, "name", m->llama, "general.name");
     put_meta(o, "architecture", m->llama, "general.architecture");
     put_quantization(o, m->llama);
@@ -89,9 +83,9 @@ static void put_model(struct json_out *o, const struct model *m)
     put_number(o, "tokens", llama_vocab_n_tokens(m->vocab));
     json_close(o, '}');
     if (m->chat.text) {
-        put_text(o, "chat_template", str_of(m->chat.family));
+        json_put_text(o, S("chat_template"), str_of(m->chat.family));
         put_digest(o, "chat_template_sha256", &m->chat.digest);
-        put_text(o, "tools", str_of(m->chat.tools->name));
+        json_put_text(o, S("tools"), str_of(m->chat.tools->name));
     }
 }
 
@@ -116,16 +110,16 @@ enum err identity_json(struct buf *b, const struct model *m)
     json_out_init(&o, b);
     json_open(&o, '{');
     put_model(&o, m);
-    put_text(&o, "engine", S("libllama"));
-    put_text(&o, "engine_version", S(HEARTH_LLAMA_PACKAGE));
-    put_text(&o, "engine_commit", S(HEARTH_LLAMA_COMMIT));
-    put_text(&o, "build", str_of(llama_print_system_info()));
+    json_put_text(&o, S("engine"), S("libllama"));
+    json_put_text(&o, S("engine_version"), S(HEARTH_LLAMA_PACKAGE));
+    json_put_text(&o, S("engine_commit"), S(HEARTH_LLAMA_COMMIT));
+    json_put_text(&o, S("build"), str_of(llama_print_system_info()));
     put_number(&o, "context", (int64_t)m->limits.context);
     put_number(&o, "batch", m->batch);
     put_number(&o, "slots", m->slots);
     put_number(&o, "threads", m->threads);
-    put_text(&o, "kv_types", S("F16/F16"));
-    put_text(&o, "flash_attn", str_of(llama_flash_attn_type_name(MODEL_FLASH_ATTN)));
+    json_put_text(&o, S("kv_types"), S("F16/F16"));
+    json_put_text(&o, S("flash_attn"), str_of(llama_flash_attn_type_name(MODEL_FLASH_ATTN)));
     put_sampling(&o);
     put_adapters(&o, m);
     json_close(&o, '}');
@@ -143,7 +137,7 @@ enum err identity_props(struct buf *b, str facts, str id, const struct confineme
     size_t brace = b->n;
     json_out_init(&o, b);
     json_open(&o, '{');
-    put_text(&o, "id", id);
+    json_put_text(&o, S("id"), id);
     put_number(&o, "pid", getpid());
     json_put_key(&o, S("confinement"));
     confine_json(&o, c);

@@ -12,7 +12,8 @@ struct property {
 };
 struct object {
     struct property *list;
-    uint32_t n, cap;
+    uint32_t n;
+    size_t cap;
     str *required;                      /* sorted */
     size_t n_required;
     bool open;                          /* members that are not named may follow */
@@ -53,14 +54,10 @@ static bool is_required(const struct object *ob, str name) { return ob->n_requir
 
 static enum err add_property(struct converter *c, struct object *ob, str name, json key)
 {
-    if (ob->n == ob->cap) {
-        uint32_t cap = ob->cap ? ob->cap * 2 : 16;
-        struct property *grown = arena_grow(c->a, ob->list, ob->cap * sizeof *grown, cap * sizeof *grown, _Alignof(struct property));
-        if (!grown)
-            return schema_full(c);
-        ob->list = grown;
-        ob->cap = cap;
-    }
+    struct property *grown = arena_more(c->a, ob->list, ob->n, &ob->cap);
+    if (!grown)
+        return schema_full(c);
+    ob->list = grown;
     ob->list[ob->n++] = (struct property){ name, key, is_required(ob, name) };
     return ERR_OK;
 }
@@ -257,6 +254,24 @@ static void put_key(struct converter *c, str name)
     buf_free(&b);
 }
 
+/* From `min` to `max` more of `item`, and the closing bracket. `first`: none has come yet. */
+static void put_more(struct converter *c, const char *item, char close, uint32_t min, uint32_t max, bool first)
+{
+    struct rules *o = c->o;
+    const char *ws = rules_use(o, PRIMITIVE_WS);
+    if (first && min == 0)
+        rules_put(o, "\"%c\" | ", close);
+    if (first) {
+        rules_put(o, "%s ", item);
+        min -= min > 0;
+        max -= max != UINT32_MAX;
+    }
+    rules_put(o, "(\",\" %s %s){%u,", ws, item, min);
+    if (max != UINT32_MAX)
+        rules_put(o, "%u", max);
+    rules_put(o, "} %s \"%c\"", ws, close);
+}
+
 /* What follows all named members: others, and the closing brace. `first`: none has come yet. */
 static void put_end(struct converter *c, const struct object *ob, const char *name, bool first)
 {
@@ -268,17 +283,9 @@ static void put_end(struct converter *c, const struct object *ob, const char *na
     } else if (!ob->open || max == 0) {
         rules_put(o, "%s \"}\"", first ? "" : ws);
     } else {
-        if (first && min == 0)
-            rules_put(o, "\"}\" | ");
-        if (first) {
-            rules_put(o, "%sm ", name);
-            min -= min > 0;
-            max -= max != UINT32_MAX;
-        }
-        rules_put(o, "(\",\" %s %sm){%u,", ws, name, min);
-        if (max != UINT32_MAX)
-            rules_put(o, "%u", max);
-        rules_put(o, "} %s \"}\"", ws);
+        char item[SCHEMA_NAME + 1];
+        snprintf(item, sizeof item, "%sm", name);
+        put_more(c, item, '}', min, max, first);
     }
     rules_put(o, "\n");
 }
@@ -397,17 +404,7 @@ static void put_rest(struct converter *c, const struct array *ar, const char *ru
     } else if (!ar->more) {
         rules_put(o, "%s \"]\"", first ? "" : ws);
     } else {
-        if (first && min == 0)
-            rules_put(o, "\"]\" | ");
-        if (first) {
-            rules_put(o, "%s ", rule);
-            min -= min > 0;
-            max -= max != UINT32_MAX;
-        }
-        rules_put(o, "(\",\" %s %s){%u,", ws, rule, min);
-        if (max != UINT32_MAX)
-            rules_put(o, "%u", max);
-        rules_put(o, "} %s \"]\"", ws);
+        put_more(c, rule, ']', min, max, first);
     }
     rules_put(o, "\n");
 }

@@ -112,15 +112,11 @@ struct writer {
 
 static void put(struct writer *w, str text, bool own)
 {
-    if (w->n == w->cap) {
-        size_t cap = w->cap ? w->cap * 2 : 16;
-        struct template_part *grown = arena_grow(w->a, w->p, w->cap * sizeof *grown, cap * sizeof *grown, _Alignof(struct template_part));
-        w->full |= !grown;
-        if (!grown)
-            return;
-        w->p = grown;
-        w->cap = cap;
-    }
+    struct template_part *grown = arena_more(w->a, w->p, w->n, &w->cap);
+    w->full |= !grown;
+    if (!grown)
+        return;
+    w->p = grown;
     if (text.n)
         w->p[w->n++] = (struct template_part){ text, own };
 }

@@ -36,12 +36,6 @@ static enum err check(struct arena *a, struct chat *c, struct wire_error *why)
     return ERR_OK;
 }
 
-static void put_pair(struct json_out *o, str key, str value)
-{
-    json_put_key(o, key);
-    json_put_str(o, value);
-}
-
 static void put_mark(struct json_out *o, json cache_control)
 {
     if (codec_absent(cache_control))
@@ -55,16 +49,16 @@ static void put_mark(struct json_out *o, json cache_control)
 static void put_image(struct json_out *o, const struct part *p)
 {
     json_open(o, '{');
-    put_pair(o, S("type"), S("image"));
+    json_put_text(o, S("type"), S("image"));
     json_put_key(o, S("source"));
     json_open(o, '{');
     if (p->data.n) {
-        put_pair(o, S("type"), S("base64"));
-        put_pair(o, S("media_type"), p->media_type);
-        put_pair(o, S("data"), p->data);
+        json_put_text(o, S("type"), S("base64"));
+        json_put_text(o, S("media_type"), p->media_type);
+        json_put_text(o, S("data"), p->data);
     } else {
-        put_pair(o, S("type"), S("url"));
-        put_pair(o, S("url"), p->url);
+        json_put_text(o, S("type"), S("url"));
+        json_put_text(o, S("url"), p->url);
     }
     json_close(o, '}');
     put_mark(o, p->cache_control);
@@ -74,8 +68,8 @@ static void put_image(struct json_out *o, const struct part *p)
 static void put_text(struct json_out *o, str text, json mark)
 {
     json_open(o, '{');
-    put_pair(o, S("type"), S("text"));
-    put_pair(o, S("text"), text);
+    json_put_text(o, S("type"), S("text"));
+    json_put_text(o, S("text"), text);
     put_mark(o, mark);
     json_close(o, '}');
 }
@@ -83,8 +77,8 @@ static void put_text(struct json_out *o, str text, json mark)
 static void put_result(struct json_out *o, const struct part *p)
 {
     json_open(o, '{');
-    put_pair(o, S("type"), S("tool_result"));
-    put_pair(o, S("tool_use_id"), p->id);
+    json_put_text(o, S("type"), S("tool_result"));
+    json_put_text(o, S("tool_use_id"), p->id);
     json_put_key(o, S("content"));
     json_open(o, '[');
     if (p->text.n)                      /* empty texts are refused there */
@@ -103,12 +97,12 @@ static void put_result(struct json_out *o, const struct part *p)
 static void put_thinking(struct json_out *o, const struct part *p)
 {
     json_open(o, '{');
-    put_pair(o, S("type"), p->redacted ? S("redacted_thinking") : S("thinking"));
+    json_put_text(o, S("type"), p->redacted ? S("redacted_thinking") : S("thinking"));
     if (p->redacted) {
-        put_pair(o, S("data"), p->data);
+        json_put_text(o, S("data"), p->data);
     } else {
-        put_pair(o, S("thinking"), p->text);
-        put_pair(o, S("signature"), p->signature);
+        json_put_text(o, S("thinking"), p->text);
+        json_put_text(o, S("signature"), p->signature);
     }
     json_close(o, '}');
 }
@@ -127,9 +121,9 @@ static enum err put_call(struct arena *a, struct json_out *o, const struct part 
     if (!is_object && p->text.n)
         return refuse(a, why, "messages", "the arguments of a tool call must be a JSON object for this model");
     json_open(o, '{');
-    put_pair(o, S("type"), S("tool_use"));
-    put_pair(o, S("id"), p->id);
-    put_pair(o, S("name"), p->name);
+    json_put_text(o, S("type"), S("tool_use"));
+    json_put_text(o, S("id"), p->id);
+    json_put_text(o, S("name"), p->name);
     json_put_key(o, S("input"));
     json_put_raw(o, is_object ? p->text : S("{}"));
     put_mark(o, p->cache_control);
@@ -201,7 +195,7 @@ static enum err put_messages(struct arena *a, struct json_out *o, struct chat *c
                 json_close(o, '}');
             }
             json_open(o, '{');
-            put_pair(o, S("role"), role ? S("assistant") : S("user"));
+            json_put_text(o, S("role"), role ? S("assistant") : S("user"));
             json_put_key(o, S("content"));
             json_open(o, '[');
             open = role;
@@ -231,9 +225,9 @@ static void put_tools(struct json_out *o, const struct chat *c)
     for (size_t i = 0; i < c->n_tools; i++) {
         const struct tool *t = &c->tools[i];
         json_open(o, '{');
-        put_pair(o, S("name"), t->name);
+        json_put_text(o, S("name"), t->name);
         if (t->description.n)
-            put_pair(o, S("description"), t->description);
+            json_put_text(o, S("description"), t->description);
         json_put_key(o, S("input_schema"));
         json_put_raw(o, codec_absent(t->schema) ? S("{\"type\":\"object\",\"properties\":{}}") : json_span(t->schema));
         if (t->strict == 1) {
@@ -254,9 +248,9 @@ static void put_tool_choice(struct json_out *o, const struct chat *c)
         return;
     json_put_key(o, S("tool_choice"));
     json_open(o, '{');
-    put_pair(o, S("type"), types[c->tool_choice]);
+    json_put_text(o, S("type"), types[c->tool_choice]);
     if (c->tool_choice == TOOLS_NAMED)
-        put_pair(o, S("name"), c->tool_name);
+        json_put_text(o, S("name"), c->tool_name);
     if (single) {
         json_put_key(o, S("disable_parallel_tool_use"));
         json_put_bool(o, true);
@@ -304,7 +298,7 @@ static void put_thinking_wish(struct json_out *o, struct chat *c, int64_t max_to
         return;
     json_put_key(o, S("thinking"));
     json_open(o, '{');
-    put_pair(o, S("type"), budget ? S("enabled") : S("disabled"));
+    json_put_text(o, S("type"), budget ? S("enabled") : S("disabled"));
     if (budget) {
         json_put_key(o, S("budget_tokens"));
         json_put_i64(o, budget);
@@ -341,7 +335,7 @@ static void put_params(struct json_out *o, const struct chat *c)
     if (c->user.n) {
         json_put_key(o, S("metadata"));
         json_open(o, '{');
-        put_pair(o, S("user_id"), c->user);
+        json_put_text(o, S("user_id"), c->user);
         json_close(o, '}');
     }
     if (c->format == FORMAT_SCHEMA) {
@@ -349,7 +343,7 @@ static void put_params(struct json_out *o, const struct chat *c)
         json_open(o, '{');
         json_put_key(o, S("format"));
         json_open(o, '{');
-        put_pair(o, S("type"), S("json_schema"));
+        json_put_text(o, S("type"), S("json_schema"));
         json_put_key(o, S("schema"));
         json_put_raw(o, json_span(c->schema));
         json_close(o, '}');
@@ -371,7 +365,7 @@ static enum err write_body(struct arena *a, struct chat *c, str model_id, int64_
         max_tokens = c->params.max_tokens;
     json_out_init(&o, out);
     json_open(&o, '{');
-    put_pair(&o, S("model"), model_id);
+    json_put_text(&o, S("model"), model_id);
     json_put_key(&o, S("max_tokens"));
     json_put_i64(&o, max_tokens);
     put_system(&o, c);

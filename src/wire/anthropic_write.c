@@ -5,21 +5,6 @@
 
 enum { BODY_MAX = 64 << 20, OPEN_NONE = 0, OPEN_TEXT, OPEN_THINKING, OPEN_TOOL };
 
-static void put_pair(struct json_out *o, str key, str value)
-{
-    json_put_key(o, key);
-    json_put_str(o, value);
-}
-
-static void put_or_null(struct json_out *o, str key, str value)
-{
-    json_put_key(o, key);
-    if (value.n)
-        json_put_str(o, value);
-    else
-        json_put_null(o);
-}
-
 static void put_count(struct json_out *o, str key, int64_t n)
 {
     json_put_key(o, key);
@@ -64,7 +49,7 @@ static enum err event_open(struct json_out *o, struct buf *b, str type)
         e = buf_put(b, S("\ndata: "));
     json_out_init(o, b);
     json_open(o, '{');
-    put_pair(o, S("type"), type);
+    json_put_text(o, S("type"), type);
     return e;
 }
 
@@ -80,14 +65,14 @@ static enum err write_start(struct anthropic_writer *w, struct buf *b, const str
     enum err e = event_open(&o, b, S("message_start"));
     json_put_key(&o, S("message"));
     json_open(&o, '{');
-    put_pair(&o, S("id"), w->id);
-    put_pair(&o, S("type"), S("message"));
-    put_pair(&o, S("role"), S("assistant"));
-    put_pair(&o, S("model"), w->model);
+    json_put_text(&o, S("id"), w->id);
+    json_put_text(&o, S("type"), S("message"));
+    json_put_text(&o, S("role"), S("assistant"));
+    json_put_text(&o, S("model"), w->model);
     json_put_key(&o, S("content"));
     json_put_raw(&o, S("[]"));
-    put_or_null(&o, S("stop_reason"), STR_NONE);
-    put_or_null(&o, S("stop_sequence"), STR_NONE);
+    json_put_text_or_null(&o, S("stop_reason"), STR_NONE);
+    json_put_text_or_null(&o, S("stop_sequence"), STR_NONE);
     put_usage(&o, r, w->input_tokens, 1);       /* as Anthropic does: the first token is on its way */
     json_close(&o, '}');
     w->started = true;
@@ -120,22 +105,22 @@ static enum err write_block_start(struct anthropic_writer *w, struct buf *b, int
     json_put_key(&o, S("content_block"));
     json_open(&o, '{');
     if (kind == OPEN_TOOL) {
-        put_pair(&o, S("type"), S("tool_use"));
-        put_pair(&o, S("id"), d->id);
-        put_pair(&o, S("name"), d->name);
+        json_put_text(&o, S("type"), S("tool_use"));
+        json_put_text(&o, S("id"), d->id);
+        json_put_text(&o, S("name"), d->name);
         json_put_key(&o, S("input"));
         json_put_raw(&o, S("{}"));
         w->tool = d->index;
     } else if (kind == OPEN_THINKING && d->id.n) {
-        put_pair(&o, S("type"), S("redacted_thinking"));
-        put_pair(&o, S("data"), d->id);
+        json_put_text(&o, S("type"), S("redacted_thinking"));
+        json_put_text(&o, S("data"), d->id);
     } else if (kind == OPEN_THINKING) {
-        put_pair(&o, S("type"), S("thinking"));
-        put_pair(&o, S("thinking"), S(""));
-        put_pair(&o, S("signature"), S(""));
+        json_put_text(&o, S("type"), S("thinking"));
+        json_put_text(&o, S("thinking"), S(""));
+        json_put_text(&o, S("signature"), S(""));
     } else {
-        put_pair(&o, S("type"), S("text"));
-        put_pair(&o, S("text"), S(""));
+        json_put_text(&o, S("type"), S("text"));
+        json_put_text(&o, S("text"), S(""));
     }
     json_close(&o, '}');
     w->open = kind;
@@ -150,8 +135,8 @@ static enum err write_piece(struct anthropic_writer *w, struct buf *b, str type,
     json_put_i64(&o, w->block);
     json_put_key(&o, S("delta"));
     json_open(&o, '{');
-    put_pair(&o, S("type"), type);
-    put_pair(&o, field, text);
+    json_put_text(&o, S("type"), type);
+    json_put_text(&o, field, text);
     json_close(&o, '}');
     return e ? e : event_close(&o);
 }
@@ -188,8 +173,8 @@ static enum err write_end(struct anthropic_writer *w, struct buf *b, const struc
         return e;
     json_put_key(&o, S("delta"));
     json_open(&o, '{');
-    put_pair(&o, S("stop_reason"), stop_reason(w->finish, w->stop_sequence));
-    put_or_null(&o, S("stop_sequence"), w->stop_sequence);
+    json_put_text(&o, S("stop_reason"), stop_reason(w->finish, w->stop_sequence));
+    json_put_text_or_null(&o, S("stop_sequence"), w->stop_sequence);
     json_close(&o, '}');
     put_usage(&o, r, w->input_tokens, r->completion_tokens);
     if ((e = event_close(&o)) || (e = event_open(&o, b, S("message_stop"))))
@@ -239,23 +224,23 @@ static void put_block(struct json_out *o, const struct answer_block *k)
     switch (k->kind) {
     case BLOCK_TEXT:
     case BLOCK_REFUSAL:
-        put_pair(o, S("type"), S("text"));
-        put_pair(o, S("text"), buf_str(&k->text));
+        json_put_text(o, S("type"), S("text"));
+        json_put_text(o, S("text"), buf_str(&k->text));
         break;
     case BLOCK_THINKING:
-        put_pair(o, S("type"), k->id.n ? S("redacted_thinking") : S("thinking"));
+        json_put_text(o, S("type"), k->id.n ? S("redacted_thinking") : S("thinking"));
         if (k->id.n) {
-            put_pair(o, S("data"), k->id);
+            json_put_text(o, S("data"), k->id);
         } else {
-            put_pair(o, S("thinking"), buf_str(&k->text));
-            put_pair(o, S("signature"), k->signature);
+            json_put_text(o, S("thinking"), buf_str(&k->text));
+            json_put_text(o, S("signature"), k->signature);
         }
         break;
     case BLOCK_TOOL: {
         str args = buf_str(&k->text);
-        put_pair(o, S("type"), S("tool_use"));
-        put_pair(o, S("id"), k->id);
-        put_pair(o, S("name"), k->name);
+        json_put_text(o, S("type"), S("tool_use"));
+        json_put_text(o, S("id"), k->id);
+        json_put_text(o, S("name"), k->name);
         json_put_key(o, S("input"));
         json_put_raw(o, args.n ? args : S("{}"));
         break;
@@ -285,17 +270,17 @@ enum err anthropic_write_reply(struct buf *b, const struct anthropic_writer *w, 
         return ERR_UPSTREAM;
     json_out_init(&o, b);
     json_open(&o, '{');
-    put_pair(&o, S("id"), w->id);
-    put_pair(&o, S("type"), S("message"));
-    put_pair(&o, S("role"), S("assistant"));
-    put_pair(&o, S("model"), w->model);
+    json_put_text(&o, S("id"), w->id);
+    json_put_text(&o, S("type"), S("message"));
+    json_put_text(&o, S("role"), S("assistant"));
+    json_put_text(&o, S("model"), w->model);
     json_put_key(&o, S("content"));
     json_open(&o, '[');
     for (size_t i = 0; i < c->n; i++)
         put_block(&o, &c->blocks[i]);
     json_close(&o, ']');
-    put_pair(&o, S("stop_reason"), stop_reason(c->finish, c->stop_sequence));
-    put_or_null(&o, S("stop_sequence"), c->stop_sequence);
+    json_put_text(&o, S("stop_reason"), stop_reason(c->finish, c->stop_sequence));
+    json_put_text_or_null(&o, S("stop_sequence"), c->stop_sequence);
     put_usage(&o, r, w->input_tokens, r->completion_tokens);
     json_close(&o, '}');
     return o.err;
@@ -328,13 +313,13 @@ static str error_body(struct arena *a, str type, str message, str request_id)
     buf_init(&b, BODY_MAX);
     json_out_init(&o, &b);
     json_open(&o, '{');
-    put_pair(&o, S("type"), S("error"));
+    json_put_text(&o, S("type"), S("error"));
     json_put_key(&o, S("error"));
     json_open(&o, '{');
-    put_pair(&o, S("type"), type);
-    put_pair(&o, S("message"), message);
+    json_put_text(&o, S("type"), type);
+    json_put_text(&o, S("message"), message);
     json_close(&o, '}');
-    put_or_null(&o, S("request_id"), request_id);
+    json_put_text_or_null(&o, S("request_id"), request_id);
     json_close(&o, '}');
     return codec_settle(a, &b, o.err, S("{\"type\":\"error\",\"error\":{\"type\":\"api_error\",\"message\":\"out of memory\"},\"request_id\":null}"));
 }
@@ -362,10 +347,10 @@ str anthropic_error_event(struct arena *a, enum err e, str message, str request_
 static void put_model(struct json_out *o, const struct openai_model *m)
 {
     json_open(o, '{');
-    put_pair(o, S("type"), S("model"));
-    put_pair(o, S("id"), m->id);
-    put_pair(o, S("display_name"), m->id);
-    put_pair(o, S("created_at"), S("1970-01-01T00:00:00Z"));     /* "an epoch value if the release date is unknown" */
+    json_put_text(o, S("type"), S("model"));
+    json_put_text(o, S("id"), m->id);
+    json_put_text(o, S("display_name"), m->id);
+    json_put_text(o, S("created_at"), S("1970-01-01T00:00:00Z"));     /* "an epoch value if the release date is unknown" */
     json_close(o, '}');
 }
 
@@ -383,8 +368,8 @@ str anthropic_models_body(struct arena *a, const struct openai_model *m, size_t 
     json_close(&o, ']');
     json_put_key(&o, S("has_more"));
     json_put_bool(&o, false);
-    put_or_null(&o, S("first_id"), n ? m[0].id : STR_NONE);
-    put_or_null(&o, S("last_id"), n ? m[n - 1].id : STR_NONE);
+    json_put_text_or_null(&o, S("first_id"), n ? m[0].id : STR_NONE);
+    json_put_text_or_null(&o, S("last_id"), n ? m[n - 1].id : STR_NONE);
     json_close(&o, '}');
     return codec_settle(a, &b, o.err, S("{\"data\":[],\"has_more\":false,\"first_id\":null,\"last_id\":null}"));
 }

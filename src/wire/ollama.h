@@ -18,6 +18,8 @@ enum err ollama_to_chat(struct arena *a, const struct call *c, struct chat *out,
 
 /* ---- to an upstream ---- */
 enum err ollama_upstream_body(struct arena *a, const struct call *c, str model_id, str slices[OPENAI_MAX_SLICES], size_t *n);     /* Ollama to Ollama */
+/* Refuses what Ollama passes over, below /v1 too, where the answer would be another one without it, and drops the rest of it by name. */
+enum err ollama_check(struct arena *a, struct chat *c, bool tells_logprobs, struct wire_error *why);
 enum err ollama_from_chat(struct arena *a, struct chat *c, str model_id, struct buf *out, struct wire_error *why);               /* /api/chat */
 
 /* ---- what an upstream answers ---- */

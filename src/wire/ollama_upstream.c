@@ -5,12 +5,12 @@
 
 static enum err refuse(struct arena *a, struct wire_error *why, const char *param, const char *what) { return codec_bad(a, why, ERR_UNSUPPORTED, param, what); }
 
-static enum err check(struct arena *a, struct chat *c, struct wire_error *why)
+enum err ollama_check(struct arena *a, struct chat *c, bool tells_logprobs, struct wire_error *why)
 {
     const struct params *p = &c->params;
     if (p->n != PARAM_UNSET && p->n > 1)
         return refuse(a, why, "n", "this model gives one answer at a time");
-    if (p->logprobs != PARAM_UNSET)
+    if (!tells_logprobs && p->logprobs != PARAM_UNSET)
         return refuse(a, why, "logprobs", "this model does not tell them");
     if (json_count(c->logit_bias))
         return refuse(a, why, "logit_bias", "this model does not take it");
@@ -23,12 +23,6 @@ static enum err check(struct arena *a, struct chat *c, struct wire_error *why)
     if (json_count(c->metadata))
         chat_drop(c, S("metadata"));
     return ERR_OK;
-}
-
-static void put_pair(struct json_out *o, str key, str value)
-{
-    json_put_key(o, key);
-    json_put_str(o, value);
 }
 
 /* ---- messages ---- */
@@ -71,7 +65,7 @@ static enum err put_calls(struct arena *a, struct json_out *o, const struct turn
         json_open(o, '{');
         json_put_key(o, S("function"));
         json_open(o, '{');
-        put_pair(o, S("name"), p->name);
+        json_put_text(o, S("name"), p->name);
         json_put_key(o, S("arguments"));
         json_put_raw(o, p->text.n ? p->text : S("{}"));
         json_close(o, '}');
@@ -97,9 +91,9 @@ static enum err put_results(struct arena *a, struct json_out *o, struct chat *c,
     for (size_t i = 0; i < t->n; i++) {
         const struct part *p = &t->parts[i];
         json_open(o, '{');
-        put_pair(o, S("role"), S("tool"));
-        put_pair(o, S("content"), p->text);
-        put_pair(o, S("tool_name"), name_of_call(c, p));
+        json_put_text(o, S("role"), S("tool"));
+        json_put_text(o, S("content"), p->text);
+        json_put_text(o, S("tool_name"), name_of_call(c, p));
         enum err e = put_images(a, o, p->images, p->n_images, why);
         json_close(o, '}');
         if (p->is_error)
@@ -117,11 +111,11 @@ static enum err put_turn(struct arena *a, struct json_out *o, struct chat *c, co
     if (e)
         return e;
     json_open(o, '{');
-    put_pair(o, S("role"), role_name(t->role));
-    put_pair(o, S("content"), text);
+    json_put_text(o, S("role"), role_name(t->role));
+    json_put_text(o, S("content"), text);
     for (size_t i = 0; i < t->n; i++)
         if (t->parts[i].kind == PART_THINKING && t->parts[i].text.n) {
-            put_pair(o, S("thinking"), t->parts[i].text);
+            json_put_text(o, S("thinking"), t->parts[i].text);
             break;
         }
     if (t->name.n)
@@ -147,12 +141,12 @@ static void put_tools(struct json_out *o, struct chat *c)
     for (size_t i = 0; i < c->n_tools; i++) {
         const struct tool *t = &c->tools[i];
         json_open(o, '{');
-        put_pair(o, S("type"), S("function"));
+        json_put_text(o, S("type"), S("function"));
         json_put_key(o, S("function"));
         json_open(o, '{');
-        put_pair(o, S("name"), t->name);
+        json_put_text(o, S("name"), t->name);
         if (t->description.n)
-            put_pair(o, S("description"), t->description);
+            json_put_text(o, S("description"), t->description);
         json_put_key(o, S("parameters"));
         json_put_raw(o, codec_absent(t->schema) ? S("{\"type\":\"object\",\"properties\":{}}") : json_span(t->schema));
         json_close(o, '}');
@@ -202,7 +196,7 @@ static void put_options(struct json_out *o, const struct params *p)
 static void put_wishes(struct json_out *o, struct chat *c)
 {
     if (c->format == FORMAT_JSON)
-        put_pair(o, S("format"), S("json"));
+        json_put_text(o, S("format"), S("json"));
     if (c->format == FORMAT_SCHEMA) {
         json_put_key(o, S("format"));
         json_put_raw(o, json_span(c->schema));
@@ -222,12 +216,12 @@ static void put_wishes(struct json_out *o, struct chat *c)
 static enum err write_body(struct arena *a, struct chat *c, str model_id, struct buf *out, struct wire_error *why)
 {
     struct json_out o;
-    enum err e = check(a, c, why);
+    enum err e = ollama_check(a, c, false, why);
     if (e)
         return e;
     json_out_init(&o, out);
     json_open(&o, '{');
-    put_pair(&o, S("model"), model_id);
+    json_put_text(&o, S("model"), model_id);
     json_put_key(&o, S("messages"));
     json_open(&o, '[');
     for (size_t i = 0; i < c->n_turns && !e; i++)

@@ -5,12 +5,6 @@
 
 enum { BODY_MAX = 64 << 20 };
 
-static void put_pair(struct json_out *o, str key, str value)
-{
-    json_put_key(o, key);
-    json_put_str(o, value);
-}
-
 static void put_number(struct json_out *o, str key, int64_t v)
 {
     json_put_key(o, key);
@@ -43,16 +37,16 @@ static void put_calls(struct arena *a, struct json_out *o, const struct answer_c
         begun = true;
         bool object = json_parse(a, args, &JSON_DEFAULT_LIMITS, &v, NULL) == ERR_OK && json_type(v) == JSON_OBJECT;
         json_open(o, '{');
-        put_pair(o, S("id"), k->id);
+        json_put_text(o, S("id"), k->id);
         json_put_key(o, S("function"));
         json_open(o, '{');
-        put_pair(o, S("name"), k->name);
+        json_put_text(o, S("name"), k->name);
         json_put_key(o, S("arguments"));
         if (object || !args.n) {
             json_put_raw(o, args.n ? args : S("{}"));
         } else {
             json_open(o, '{');
-            put_pair(o, S("raw"), args);
+            json_put_text(o, S("raw"), args);
             json_close(o, '}');
         }
         json_close(o, '}');
@@ -66,8 +60,8 @@ static void line_open(struct json_out *o, struct buf *b, const struct ollama_wri
 {
     json_out_init(o, b);
     json_open(o, '{');
-    put_pair(o, S("model"), w->model);
-    put_pair(o, S("created_at"), w->created_at);
+    json_put_text(o, S("model"), w->model);
+    json_put_text(o, S("created_at"), w->created_at);
 }
 
 static enum err line_close(struct json_out *o, bool done)
@@ -83,17 +77,17 @@ static enum err line_close(struct json_out *o, bool done)
 static void put_said(struct arena *a, struct json_out *o, const struct ollama_writer *w, str text, str thinking, const struct answer_choice *calls)
 {
     if (w->generate) {
-        put_pair(o, S("response"), text);
+        json_put_text(o, S("response"), text);
         if (thinking.n)
-            put_pair(o, S("thinking"), thinking);
+            json_put_text(o, S("thinking"), thinking);
         return;
     }
     json_put_key(o, S("message"));
     json_open(o, '{');
-    put_pair(o, S("role"), S("assistant"));
-    put_pair(o, S("content"), text);
+    json_put_text(o, S("role"), S("assistant"));
+    json_put_text(o, S("content"), text);
     if (thinking.n)
-        put_pair(o, S("thinking"), thinking);
+        json_put_text(o, S("thinking"), thinking);
     if (calls)
         put_calls(a, o, calls);
     json_close(o, '}');
@@ -103,7 +97,7 @@ static void put_said(struct arena *a, struct json_out *o, const struct ollama_wr
 static void put_done(struct json_out *o, const struct ollama_writer *w, const struct reply *r, str finish)
 {
     int64_t first = w->first_ns > w->begin_ns + w->load_ns ? w->first_ns : w->begin_ns + w->load_ns;
-    put_pair(o, S("done_reason"), str_eq(finish, S("length")) ? S("length") : S("stop"));
+    json_put_text(o, S("done_reason"), str_eq(finish, S("length")) ? S("length") : S("stop"));
     json_put_key(o, S("done"));
     json_put_bool(o, true);
     put_number(o, S("total_duration"), w->now_ns - w->begin_ns);
@@ -210,7 +204,7 @@ enum err ollama_write_loaded(struct buf *b, const struct ollama_writer *w, str r
     put_said(NULL, &o, w, S(""), STR_NONE, NULL);
     json_put_key(&o, S("done"));
     json_put_bool(&o, true);
-    put_pair(&o, S("done_reason"), reason);
+    json_put_text(&o, S("done_reason"), reason);
     json_close(&o, '}');
     return o.err;
 }
@@ -224,7 +218,7 @@ static str error_body(struct arena *a, str message, bool line)
     buf_init(&b, BODY_MAX);
     json_out_init(&o, &b);
     json_open(&o, '{');
-    put_pair(&o, S("error"), message);
+    json_put_text(&o, S("error"), message);
     json_close(&o, '}');
     enum err e = o.err ? o.err : line ? buf_putc(&b, '\n') : ERR_OK;
     return codec_settle(a, &b, e, line ? S("{\"error\":\"out of memory\"}\n") : S("{\"error\":\"out of memory\"}"));
@@ -244,27 +238,27 @@ static void put_details(struct json_out *o, const struct ollama_model *m)
 {
     json_put_key(o, S("details"));
     json_open(o, '{');
-    put_pair(o, S("parent_model"), S(""));
-    put_pair(o, S("format"), m->quantization.n ? S("gguf") : S(""));
-    put_pair(o, S("family"), m->family);
+    json_put_text(o, S("parent_model"), S(""));
+    json_put_text(o, S("format"), m->quantization.n ? S("gguf") : S(""));
+    json_put_text(o, S("family"), m->family);
     json_put_key(o, S("families"));
     json_open(o, '[');
     if (m->family.n)
         json_put_str(o, m->family);
     json_close(o, ']');
-    put_pair(o, S("parameter_size"), m->parameter_size);
-    put_pair(o, S("quantization_level"), m->quantization);
+    json_put_text(o, S("parameter_size"), m->parameter_size);
+    json_put_text(o, S("quantization_level"), m->quantization);
     json_close(o, '}');
 }
 
 static void put_model(struct json_out *o, const struct ollama_model *m)
 {
     json_open(o, '{');
-    put_pair(o, S("name"), m->name);
-    put_pair(o, S("model"), m->name);
-    put_pair(o, S("modified_at"), m->modified_at);
+    json_put_text(o, S("name"), m->name);
+    json_put_text(o, S("model"), m->name);
+    json_put_text(o, S("modified_at"), m->modified_at);
     put_number(o, S("size"), m->size);
-    put_pair(o, S("digest"), m->digest);
+    json_put_text(o, S("digest"), m->digest);
     put_details(o, m);
 }
 
@@ -280,7 +274,7 @@ static str models_body(struct arena *a, const struct ollama_model *m, size_t n, 
     for (size_t i = 0; i < n; i++) {
         put_model(&o, &m[i]);
         if (loaded) {
-            put_pair(&o, S("expires_at"), S("2300-01-01T00:00:00Z"));   /* never: clients take a time that is past for a model that is being stopped */
+            json_put_text(&o, S("expires_at"), S("2300-01-01T00:00:00Z"));   /* never: clients take a time that is past for a model that is being stopped */
             put_number(&o, S("size_vram"), 0);
             put_number(&o, S("context_length"), m[i].context);
         }
@@ -301,15 +295,15 @@ str ollama_show_body(struct arena *a, const struct ollama_model *m, str chat_tem
     buf_init(&b, BODY_MAX);
     json_out_init(&o, &b);
     json_open(&o, '{');
-    put_pair(&o, S("modelfile"), S(""));
-    put_pair(&o, S("parameters"), S(""));
-    put_pair(&o, S("template"), chat_template);
-    put_pair(&o, S("modified_at"), m->modified_at);
+    json_put_text(&o, S("modelfile"), S(""));
+    json_put_text(&o, S("parameters"), S(""));
+    json_put_text(&o, S("template"), chat_template);
+    json_put_text(&o, S("modified_at"), m->modified_at);
     put_details(&o, m);
     json_put_key(&o, S("model_info"));
     json_open(&o, '{');
     if (m->family.n)
-        put_pair(&o, S("general.architecture"), m->family);
+        json_put_text(&o, S("general.architecture"), m->family);
     if (m->context > 0)
         put_number(&o, S("general.context_length"), m->context);
     json_close(&o, '}');

@@ -130,21 +130,6 @@ enum err openai_read_reply_deltas(struct arena *a, struct arena *scratch, str bo
 
 /* ---- writing ---- */
 
-static void put_pair(struct json_out *o, str key, str value)
-{
-    json_put_key(o, key);
-    json_put_str(o, value);
-}
-
-static void put_or_null(struct json_out *o, str key, str value)
-{
-    json_put_key(o, key);
-    if (value.n)
-        json_put_str(o, value);
-    else
-        json_put_null(o);
-}
-
 static void put_count(struct json_out *o, str key, int64_t n)
 {
     json_put_key(o, key);
@@ -155,12 +140,12 @@ static void put_count(struct json_out *o, str key, int64_t n)
 static void put_common(struct json_out *o, const struct openai_chat_writer *w, str object)
 {
     json_open(o, '{');
-    put_pair(o, S("id"), w->id);
-    put_pair(o, S("object"), object);
+    json_put_text(o, S("id"), w->id);
+    json_put_text(o, S("object"), object);
     json_put_key(o, S("created"));
     json_put_i64(o, w->created);
-    put_pair(o, S("model"), w->model);
-    put_or_null(o, S("system_fingerprint"), w->fingerprint);
+    json_put_text(o, S("model"), w->model);
+    json_put_text_or_null(o, S("system_fingerprint"), w->fingerprint);
     json_put_key(o, S("choices"));
     json_open(o, '[');
 }
@@ -194,14 +179,14 @@ static void put_fragment(struct json_out *o, const struct delta *d)
     json_put_key(o, S("index"));
     json_put_i64(o, d->index);
     if (d->kind == DELTA_TOOL_START) {
-        put_pair(o, S("id"), d->id);
-        put_pair(o, S("type"), S("function"));
+        json_put_text(o, S("id"), d->id);
+        json_put_text(o, S("type"), S("function"));
     }
     json_put_key(o, S("function"));
     json_open(o, '{');
     if (d->kind == DELTA_TOOL_START)
-        put_pair(o, S("name"), d->name);
-    put_pair(o, S("arguments"), d->kind == DELTA_TOOL_START ? S("") : d->text);
+        json_put_text(o, S("name"), d->name);
+    json_put_text(o, S("arguments"), d->kind == DELTA_TOOL_START ? S("") : d->text);
     json_close(o, '}');
     json_close(o, '}');
     json_close(o, ']');
@@ -212,14 +197,14 @@ static void put_said(struct json_out *o, const struct delta *d, bool role)
 {
     json_open(o, '{');
     if (role)
-        put_pair(o, S("role"), S("assistant"));
+        json_put_text(o, S("role"), S("assistant"));
     switch (d->kind) {
     case DELTA_START:
-        put_pair(o, S("content"), S(""));
+        json_put_text(o, S("content"), S(""));
         break;
-    case DELTA_TEXT:     put_pair(o, S("content"), d->text); break;
-    case DELTA_REFUSAL:  put_pair(o, S("refusal"), d->text); break;
-    case DELTA_THINKING: put_pair(o, S("reasoning_content"), d->text); break;
+    case DELTA_TEXT:     json_put_text(o, S("content"), d->text); break;
+    case DELTA_REFUSAL:  json_put_text(o, S("refusal"), d->text); break;
+    case DELTA_THINKING: json_put_text(o, S("reasoning_content"), d->text); break;
     case DELTA_TOOL_START:
     case DELTA_TOOL_ARGS: put_fragment(o, d); break;
     default:             break;
@@ -243,7 +228,7 @@ static enum err write_chunk(struct openai_chat_writer *w, struct buf *b, const s
         json_put_key(&o, S("delta"));
         put_said(&o, d, role);
     } else {
-        put_pair(&o, S("text"), d->kind == DELTA_TEXT ? d->text : S(""));
+        json_put_text(&o, S("text"), d->kind == DELTA_TEXT ? d->text : S(""));
     }
     if (role)
         w->role_given[d->choice] = true;
@@ -252,7 +237,7 @@ static enum err write_chunk(struct openai_chat_writer *w, struct buf *b, const s
         json_put_raw(&o, json_span(d->logprobs));
     else
         json_put_null(&o);
-    put_or_null(&o, S("finish_reason"), d->kind == DELTA_FINISH ? d->text : STR_NONE);
+    json_put_text_or_null(&o, S("finish_reason"), d->kind == DELTA_FINISH ? d->text : STR_NONE);
     json_close(&o, '}');
     json_close(&o, ']');
     if (w->include_usage) {
@@ -333,12 +318,12 @@ static void put_calls(struct json_out *o, const struct answer_choice *c)
         }
         begun = true;
         json_open(o, '{');
-        put_pair(o, S("id"), k->id);
-        put_pair(o, S("type"), S("function"));
+        json_put_text(o, S("id"), k->id);
+        json_put_text(o, S("type"), S("function"));
         json_put_key(o, S("function"));
         json_open(o, '{');
-        put_pair(o, S("name"), k->name);
-        put_pair(o, S("arguments"), k->text.n ? buf_str(&k->text) : S("{}"));
+        json_put_text(o, S("name"), k->name);
+        json_put_text(o, S("arguments"), k->text.n ? buf_str(&k->text) : S("{}"));
         json_close(o, '}');
         json_close(o, '}');
     }
@@ -354,7 +339,7 @@ static void put_choice(struct json_out *o, const struct openai_chat_writer *w, c
     if (w->is_chat) {
         json_put_key(o, S("message"));
         json_open(o, '{');
-        put_pair(o, S("role"), S("assistant"));
+        json_put_text(o, S("role"), S("assistant"));
         put_blocks(o, c, BLOCK_TEXT, S("content"));
         put_blocks(o, c, BLOCK_REFUSAL, S("refusal"));
         put_blocks(o, c, BLOCK_THINKING, S("reasoning_content"));
@@ -374,7 +359,7 @@ static void put_choice(struct json_out *o, const struct openai_chat_writer *w, c
     } else {
         json_put_null(o);
     }
-    put_pair(o, S("finish_reason"), c->finish.n ? c->finish : S("stop"));
+    json_put_text(o, S("finish_reason"), c->finish.n ? c->finish : S("stop"));
     json_close(o, '}');
 }
 

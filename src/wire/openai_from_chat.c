@@ -2,27 +2,22 @@
 #include "wire/openai_chat.h"
 
 #include "wire/codec.h"
-
-static void put_pair(struct json_out *o, str key, str value)
-{
-    json_put_key(o, key);
-    json_put_str(o, value);
-}
+#include "wire/ollama.h"
 
 /* ---- messages ---- */
 
 static void put_text(struct json_out *o, str text)
 {
     json_open(o, '{');
-    put_pair(o, S("type"), S("text"));
-    put_pair(o, S("text"), text);
+    json_put_text(o, S("type"), S("text"));
+    json_put_text(o, S("text"), text);
     json_close(o, '}');
 }
 
 static void put_image(struct json_out *o, const struct part *p)
 {
     json_open(o, '{');
-    put_pair(o, S("type"), S("image_url"));
+    json_put_text(o, S("type"), S("image_url"));
     json_put_key(o, S("image_url"));
     json_open(o, '{');
     json_put_key(o, S("url"));
@@ -42,7 +37,7 @@ static void put_image(struct json_out *o, const struct part *p)
         json_put_str(o, p->url);
     }
     if (p->detail.n)
-        put_pair(o, S("detail"), p->detail);
+        json_put_text(o, S("detail"), p->detail);
     json_close(o, '}');
     json_close(o, '}');
 }
@@ -64,12 +59,12 @@ static void put_calls(struct json_out *o, const struct turn *t)
         if (p->kind != PART_TOOL_CALL)
             continue;
         json_open(o, '{');
-        put_pair(o, S("id"), p->id);
-        put_pair(o, S("type"), S("function"));
+        json_put_text(o, S("id"), p->id);
+        json_put_text(o, S("type"), S("function"));
         json_put_key(o, S("function"));
         json_open(o, '{');
-        put_pair(o, S("name"), p->name);
-        put_pair(o, S("arguments"), p->text.n ? p->text : S("{}"));
+        json_put_text(o, S("name"), p->name);
+        json_put_text(o, S("arguments"), p->text.n ? p->text : S("{}"));
         json_close(o, '}');
         json_close(o, '}');
     }
@@ -113,7 +108,7 @@ static void put_reasoning(struct json_out *o, struct chat *c, const struct turn 
             chat_drop(c, S("thinking"));
             continue;
         }
-        put_pair(o, field, p->text);
+        json_put_text(o, field, p->text);
         plain = true;                   /* there is one field: what else was thought is dropped by name */
     }
 }
@@ -121,9 +116,9 @@ static void put_reasoning(struct json_out *o, struct chat *c, const struct turn 
 static enum err put_turn(struct arena *a, struct json_out *o, struct chat *c, const struct turn *t, enum openai_flavour flavour)
 {
     json_open(o, '{');
-    put_pair(o, S("role"), role_name(t->role));
+    json_put_text(o, S("role"), role_name(t->role));
     if (t->name.n)
-        put_pair(o, S("name"), t->name);
+        json_put_text(o, S("name"), t->name);
     put_reasoning(o, c, t, flavour);
     enum err e = put_content(a, o, t);
     if (count(t, PART_TOOL_CALL))
@@ -139,9 +134,9 @@ static void put_results(struct json_out *o, struct chat *c, const struct turn *t
     for (size_t i = 0; i < t->n; i++) {
         const struct part *p = &t->parts[i];
         json_open(o, '{');
-        put_pair(o, S("role"), S("tool"));
-        put_pair(o, S("tool_call_id"), p->id);
-        put_pair(o, S("content"), p->text);
+        json_put_text(o, S("role"), S("tool"));
+        json_put_text(o, S("tool_call_id"), p->id);
+        json_put_text(o, S("content"), p->text);
         json_close(o, '}');
         images += p->n_images;
         if (p->is_error)
@@ -150,7 +145,7 @@ static void put_results(struct json_out *o, struct chat *c, const struct turn *t
     if (!images)
         return;
     json_open(o, '{');
-    put_pair(o, S("role"), S("user"));
+    json_put_text(o, S("role"), S("user"));
     json_put_key(o, S("content"));
     json_open(o, '[');
     for (size_t i = 0; i < t->n; i++)
@@ -184,12 +179,12 @@ static void put_tools(struct json_out *o, const struct chat *c)
     for (size_t i = 0; i < c->n_tools; i++) {
         const struct tool *t = &c->tools[i];
         json_open(o, '{');
-        put_pair(o, S("type"), S("function"));
+        json_put_text(o, S("type"), S("function"));
         json_put_key(o, S("function"));
         json_open(o, '{');
-        put_pair(o, S("name"), t->name);
+        json_put_text(o, S("name"), t->name);
         if (t->description.n)
-            put_pair(o, S("description"), t->description);
+            json_put_text(o, S("description"), t->description);
         if (!codec_absent(t->schema)) {
             json_put_key(o, S("parameters"));
             json_put_raw(o, json_span(t->schema));
@@ -205,14 +200,14 @@ static void put_tools(struct json_out *o, const struct chat *c)
     if (c->tool_choice == TOOLS_NAMED) {
         json_put_key(o, S("tool_choice"));
         json_open(o, '{');
-        put_pair(o, S("type"), S("function"));
+        json_put_text(o, S("type"), S("function"));
         json_put_key(o, S("function"));
         json_open(o, '{');
-        put_pair(o, S("name"), c->tool_name);
+        json_put_text(o, S("name"), c->tool_name);
         json_close(o, '}');
         json_close(o, '}');
     } else if (c->tool_choice != TOOLS_UNSET) {
-        put_pair(o, S("tool_choice"), words[c->tool_choice]);
+        json_put_text(o, S("tool_choice"), words[c->tool_choice]);
     }
     if (c->parallel_tools >= 0) {
         json_put_key(o, S("parallel_tool_calls"));
@@ -226,11 +221,11 @@ static void put_format(struct json_out *o, const struct chat *c)
         return;
     json_put_key(o, S("response_format"));
     json_open(o, '{');
-    put_pair(o, S("type"), c->format == FORMAT_JSON ? S("json_object") : S("json_schema"));
+    json_put_text(o, S("type"), c->format == FORMAT_JSON ? S("json_object") : S("json_schema"));
     if (c->format == FORMAT_SCHEMA) {
         json_put_key(o, S("json_schema"));
         json_open(o, '{');
-        put_pair(o, S("name"), c->schema_name.n ? c->schema_name : S("answer"));        /* required there */
+        json_put_text(o, S("name"), c->schema_name.n ? c->schema_name : S("answer"));        /* required there */
         json_put_key(o, S("schema"));
         json_put_raw(o, json_span(c->schema));
         if (c->schema_strict >= 0) {
@@ -300,11 +295,11 @@ static void put_params(struct json_out *o, struct chat *c, enum openai_flavour f
 static void put_wishes(struct json_out *o, struct chat *c, enum openai_flavour flavour)
 {
     if (c->effort.n)
-        put_pair(o, S("reasoning_effort"), c->effort);
+        json_put_text(o, S("reasoning_effort"), c->effort);
     else if (c->thinking_budget != PARAM_UNSET && c->thinking_budget > 0)
         chat_drop(c, S("thinking"));
     if (c->user.n)
-        put_pair(o, S("user"), c->user);
+        json_put_text(o, S("user"), c->user);
     if (json_count(c->metadata)) {
         json_put_key(o, S("metadata"));
         json_put_raw(o, json_span(c->metadata));
@@ -321,23 +316,14 @@ static void put_wishes(struct json_out *o, struct chat *c, enum openai_flavour f
     }
 }
 
-/* What Ollama would pass over: refused where the answer would be another one without it. */
+/* What Ollama would pass over below /v1 is not written there either. */
 static enum err check_ollama(struct arena *a, struct chat *c, struct wire_error *why)
 {
-    if (c->params.n != PARAM_UNSET && c->params.n > 1)
-        return codec_bad(a, why, ERR_UNSUPPORTED, "n", "this model gives one answer at a time");
-    if (json_count(c->logit_bias))
-        return codec_bad(a, why, ERR_UNSUPPORTED, "logit_bias", "this model does not take it");
-    if (c->n_tools && (c->tool_choice == TOOLS_REQUIRED || c->tool_choice == TOOLS_NAMED))
-        return codec_bad(a, why, ERR_UNSUPPORTED, "tool_choice", "this model decides itself whether to call a tool");
+    enum err e = ollama_check(a, c, true, why);
+    if (e)
+        return e;
     if (c->tool_choice == TOOLS_NONE)
         c->n_tools = 0;
-    if (c->parallel_tools == 0)
-        chat_drop(c, S("parallel_tool_calls"));
-    if (c->user.n)
-        chat_drop(c, S("user"));
-    if (json_count(c->metadata))
-        chat_drop(c, S("metadata"));
     c->parallel_tools = -1;
     c->user = STR_NONE;
     c->metadata = JSON_ABSENT;
@@ -354,7 +340,7 @@ static enum err write_body(struct arena *a, struct chat *c, str model_id, enum o
         chat_drop(c, S("cache_control"));
     json_out_init(&o, out);
     json_open(&o, '{');
-    put_pair(&o, S("model"), model_id);
+    json_put_text(&o, S("model"), model_id);
     json_put_key(&o, S("messages"));
     json_open(&o, '[');
     for (size_t i = 0; i < c->n_turns; i++) {

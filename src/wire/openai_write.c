@@ -181,12 +181,6 @@ struct delta {
     str finish, logprobs;
 };
 
-static void put_pair(struct json_out *o, str key, str value)
-{
-    json_put_key(o, key);
-    json_put_str(o, value);
-}
-
 /* In a stream (index from 0) the id and the name stand in the first piece only; a whole call has no index. */
 static void put_call(struct json_out *o, const struct openai_call *c, int64_t index)
 {
@@ -196,14 +190,14 @@ static void put_call(struct json_out *o, const struct openai_call *c, int64_t in
         json_put_i64(o, index);
     }
     if (c->id.n) {
-        put_pair(o, S("id"), c->id);
-        put_pair(o, S("type"), S("function"));
+        json_put_text(o, S("id"), c->id);
+        json_put_text(o, S("type"), S("function"));
     }
     json_put_key(o, S("function"));
     json_open(o, '{');
     if (c->id.n)
-        put_pair(o, S("name"), c->name);
-    put_pair(o, S("arguments"), c->arguments);
+        json_put_text(o, S("name"), c->name);
+    json_put_text(o, S("arguments"), c->arguments);
     json_close(o, '}');
     json_close(o, '}');
 }
@@ -213,9 +207,9 @@ static void put_chat_delta(struct json_out *o, const struct delta *d)
     json_put_key(o, S("delta"));
     json_open(o, '{');
     if (d->role)
-        put_pair(o, S("role"), S("assistant"));
+        json_put_text(o, S("role"), S("assistant"));
     if (d->text || d->role)
-        put_pair(o, S("content"), d->text ? *d->text : S(""));
+        json_put_text(o, S("content"), d->text ? *d->text : S(""));
     if (d->call) {
         json_put_key(o, S("tool_calls"));
         json_open(o, '[');
@@ -323,7 +317,7 @@ static void put_whole_choice(struct json_out *o, const struct openai_writer *w, 
     if (w->is_chat) {
         json_put_key(o, S("message"));
         json_open(o, '{');
-        put_pair(o, S("role"), S("assistant"));
+        json_put_text(o, S("role"), S("assistant"));
         json_put_key(o, S("content"));
         if (c->text.n || !c->n_calls)
             json_put_str(o, c->text);

@@ -5,12 +5,6 @@
 
 enum { BODY_MAX = 64 << 20 };
 
-static void put_pair(struct json_out *o, str key, str value)
-{
-    json_put_key(o, key);
-    json_put_str(o, value);
-}
-
 static void put_null(struct json_out *o, str key)
 {
     json_put_key(o, key);
@@ -53,14 +47,14 @@ static void put_part(struct json_out *o, enum block_kind kind, str text)
 {
     json_open(o, '{');
     if (kind == BLOCK_REFUSAL) {
-        put_pair(o, S("type"), S("refusal"));
-        put_pair(o, S("refusal"), text);
+        json_put_text(o, S("type"), S("refusal"));
+        json_put_text(o, S("refusal"), text);
     } else if (kind == BLOCK_THINKING) {
-        put_pair(o, S("type"), S("summary_text"));
-        put_pair(o, S("text"), text);
+        json_put_text(o, S("type"), S("summary_text"));
+        json_put_text(o, S("text"), text);
     } else {
-        put_pair(o, S("type"), S("output_text"));
-        put_pair(o, S("text"), text);
+        json_put_text(o, S("type"), S("output_text"));
+        json_put_text(o, S("text"), text);
         json_put_key(o, S("annotations"));
         json_put_raw(o, S("[]"));
         json_put_key(o, S("logprobs"));
@@ -80,15 +74,15 @@ static void put_item(struct json_out *o, const struct responses_writer *w, const
     json_open(o, '{');
     json_put_key(o, S("id"));
     put_item_id(o, w, k->kind, index);
-    put_pair(o, S("type"), k->kind == BLOCK_TOOL ? S("function_call") : k->kind == BLOCK_THINKING ? S("reasoning") : S("message"));
-    put_pair(o, S("status"), states[state]);
+    json_put_text(o, S("type"), k->kind == BLOCK_TOOL ? S("function_call") : k->kind == BLOCK_THINKING ? S("reasoning") : S("message"));
+    json_put_text(o, S("status"), states[state]);
     if (k->kind == BLOCK_TOOL) {
-        put_pair(o, S("call_id"), k->id);
-        put_pair(o, S("name"), k->name);
-        put_pair(o, S("arguments"), done && !text.n ? S("{}") : text);
+        json_put_text(o, S("call_id"), k->id);
+        json_put_text(o, S("name"), k->name);
+        json_put_text(o, S("arguments"), done && !text.n ? S("{}") : text);
     } else {
         if (k->kind != BLOCK_THINKING)
-            put_pair(o, S("role"), S("assistant"));
+            json_put_text(o, S("role"), S("assistant"));
         json_put_key(o, k->kind == BLOCK_THINKING ? S("summary") : S("content"));
         json_open(o, '[');
         if (done)
@@ -139,21 +133,21 @@ static void put_error(struct json_out *o, enum err e, str message)
         return;
     }
     json_open(o, '{');
-    put_pair(o, S("code"), e == ERR_BUSY ? S("rate_limit_exceeded") : S("server_error"));
-    put_pair(o, S("message"), message.n ? message : str_of(err_text(e)));
+    json_put_text(o, S("code"), e == ERR_BUSY ? S("rate_limit_exceeded") : S("server_error"));
+    json_put_text(o, S("message"), message.n ? message : str_of(err_text(e)));
     json_close(o, '}');
 }
 
 static void put_outcome(struct json_out *o, str status, str why)
 {
-    put_pair(o, S("status"), status);
+    json_put_text(o, S("status"), status);
     json_put_key(o, S("incomplete_details"));
     if (!why.n) {
         json_put_null(o);
         return;
     }
     json_open(o, '{');
-    put_pair(o, S("reason"), why);
+    json_put_text(o, S("reason"), why);
     json_close(o, '}');
 }
 
@@ -164,13 +158,13 @@ static void put_response(struct json_out *o, const struct responses_writer *w, c
     bool ended = str_eq(status, S("completed"));
     str why = ended ? incomplete(c->finish) : S("");
     json_open(o, '{');
-    put_pair(o, S("id"), w->id);
-    put_pair(o, S("object"), S("response"));
+    json_put_text(o, S("id"), w->id);
+    json_put_text(o, S("object"), S("response"));
     json_put_key(o, S("created_at"));
     json_put_i64(o, w->created);
     put_outcome(o, why.n ? S("incomplete") : status, why);
     put_error(o, e, message);
-    put_pair(o, S("model"), w->model);
+    json_put_text(o, S("model"), w->model);
     json_put_key(o, S("output"));
     json_open(o, '[');
     for (size_t i = 0; i < c->n; i++)
@@ -186,7 +180,7 @@ static void put_response(struct json_out *o, const struct responses_writer *w, c
     put_asked(o, w->call, S("tool_choice"), S("\"auto\""));
     put_asked(o, w->call, S("tools"), S("[]"));
     put_asked(o, w->call, S("top_p"), S("null"));
-    put_pair(o, S("truncation"), S("disabled"));
+    json_put_text(o, S("truncation"), S("disabled"));
     put_null(o, S("previous_response_id"));
     json_put_key(o, S("store"));
     json_put_bool(o, false);
@@ -209,7 +203,7 @@ static enum err event_open(struct responses_writer *w, struct json_out *o, struc
     json_out_init(o, b);
     o->err = e;
     json_open(o, '{');
-    put_pair(o, S("type"), type);
+    json_put_text(o, S("type"), type);
     json_put_key(o, S("sequence_number"));
     json_put_i64(o, w->sequence++);
     return e;
@@ -284,9 +278,9 @@ static enum err write_text(struct responses_writer *w, struct buf *b, const stru
     struct json_out o;
     (void)event_open(w, &o, b, done ? names[k->kind].done : names[k->kind].delta);
     put_place(&o, w, k, index);
-    put_pair(&o, done ? names[k->kind].field : S("delta"), text);
+    json_put_text(&o, done ? names[k->kind].field : S("delta"), text);
     if (k->kind == BLOCK_TOOL && done)
-        put_pair(&o, S("name"), k->name);
+        json_put_text(&o, S("name"), k->name);
     if (k->kind == BLOCK_TEXT) {
         json_put_key(&o, S("logprobs"));
         json_put_raw(&o, S("[]"));
@@ -395,8 +389,8 @@ str responses_error_event(struct arena *a, struct responses_writer *w, enum err 
     enum err bad = write_response(w, &b, &none, w->init ? &w->answer : NULL, S("response.failed"), S("failed"), e, message);
     if (!bad) {
         (void)event_open(w, &o, &b, S("error"));
-        put_pair(&o, S("code"), *err_code(e) ? str_of(err_code(e)) : S("server_error"));
-        put_pair(&o, S("message"), message.n ? message : str_of(err_text(e)));
+        json_put_text(&o, S("code"), *err_code(e) ? str_of(err_code(e)) : S("server_error"));
+        json_put_text(&o, S("message"), message.n ? message : str_of(err_text(e)));
         put_null(&o, S("param"));
         bad = event_close(&o);
     }

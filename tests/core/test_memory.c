@@ -74,6 +74,26 @@ static void growing_the_latest_moves_nothing(void **state)
     arena_free(&a);
 }
 
+static void a_list_grows_by_doubling_and_keeps_what_it_has(void **state)
+{
+    (void)state;
+    struct arena a;
+    int *list = NULL, *more;
+    size_t n = 0, cap = 0, moved = 0;
+    arena_init(&a, 16 << 10);
+    for (; (more = arena_more(&a, list, n, &cap)); n++) {
+        moved += more != list;
+        list = more;
+        if (n % 3 == 0)
+            assert_non_null(arena_alloc(&a, 1, 1));     /* it is not the latest any more */
+        list[n] = (int)n;
+    }
+    assert_true(n >= 512 && n == cap && moved > 1 && moved < 10);
+    for (size_t i = 0; i < n; i++)
+        assert_int_equal(list[i], i);
+    arena_free(&a);
+}
+
 static void memory_that_runs_out_is_an_answer(void **state)
 {
     (void)state;
@@ -191,7 +211,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_arena_stops_at_its_limit),   cmocka_unit_test(sizes_that_overflow_are_refused), cmocka_unit_test(a_fixed_arena_never_grows),
-        cmocka_unit_test(growing_the_latest_moves_nothing), cmocka_unit_test(memory_that_runs_out_is_an_answer), cmocka_unit_test(a_buffer_keeps_what_it_had),
+        cmocka_unit_test(growing_the_latest_moves_nothing), cmocka_unit_test(a_list_grows_by_doubling_and_keeps_what_it_has), cmocka_unit_test(memory_that_runs_out_is_an_answer), cmocka_unit_test(a_buffer_keeps_what_it_had),
         cmocka_unit_test(numbers_are_whole_or_refused),  cmocka_unit_test(slices_are_cut_and_compared),     cmocka_unit_test(utf8_is_strict_and_never_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -118,6 +118,20 @@ class Faulty(unittest.TestCase):
         self.assertEqual([c for c in ok if ends.count(c) != 1], [])
         self.w.verify()
 
+    def until_unrecorded(self, times):
+        """So many calls to a ledger that soon cannot be written: those that were answered; the others were refused for that, more than 20 of them."""
+        ok, refused = [], 0
+        for _ in range(times):
+            status, got, _, fields = self.ask()
+            self.assertIn(status, (200, 503))
+            if status == 200:
+                ok.append(fields["x-hearth-call"])
+                continue
+            refused += 1
+            self.assertEqual(json.loads(got)["error"]["code"], "ledger_unavailable")
+        self.assertGreater(refused, 20)
+        return ok
+
     def served(self):
         return self.ask(timeout=10)[0] == 200
 

@@ -53,16 +53,7 @@ class Disk(Faulty):
         self.world(answer)
         ok = [self.ask()[3]["x-hearth-call"] for _ in range(5)]
         fill(60000)
-        refused = 0
-        for _ in range(60):
-            status, got, _, fields = self.ask()
-            self.assertIn(status, (200, 503))
-            if status == 200:
-                ok.append(fields["x-hearth-call"])
-                continue
-            refused += 1
-            self.assertEqual(json.loads(got)["error"]["code"], "ledger_unavailable")
-        self.assertGreater(refused, 20)
+        ok += self.until_unrecorded(60)
         asked = len(self.up.bodies)
         self.assertEqual(self.ask()[0], 503)
         self.assertEqual(len(self.up.bodies), asked, "while it cannot be recorded, nobody is asked")

@@ -25,16 +25,7 @@ class Machine(Faulty):
         hard = resource.prlimit(self.w.server.pid, resource.RLIMIT_FSIZE)[1]
         size = os.path.getsize(self.w.dir / "hearth.db-wal")
         resource.prlimit(self.w.server.pid, resource.RLIMIT_FSIZE, (size + 30000, hard))
-        refused = 0
-        for _ in range(40):
-            status, got, _, fields = self.ask()
-            self.assertIn(status, (200, 503))
-            if status == 200:
-                ok.append(fields["x-hearth-call"])
-                continue
-            refused += 1
-            self.assertEqual(json.loads(got)["error"]["code"], "ledger_unavailable")
-        self.assertGreater(refused, 20)
+        ok += self.until_unrecorded(40)
         self.assertEqual((self.get("/ready")[0], self.get("/v1/models")[0]), (503, 200))
         resource.prlimit(self.w.server.pid, resource.RLIMIT_FSIZE, (hard, hard))
         wait_for(self.served, 15)

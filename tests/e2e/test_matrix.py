@@ -1,7 +1,7 @@
 """Every client API with every provider API, driven by the official SDKs: what a cell cannot do is a clear refusal, never a loss in silence.
 
 The upstreams follow the providers' public references (fakes.py); `tiny` is the real engine with the starter model."""
-import base64, http.client, json, os, time, unittest
+import base64, gc, http.client, json, os, time, unittest
 
 import anthropic, ollama, openai, pydantic
 from openai.types.responses import ResponseStreamEvent
@@ -179,6 +179,8 @@ class OllamaClient:
 class Matrix(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
+        # A stream that a test has left is closed when it is collected. In the middle of another request httpcore's pool then waits for a lock that it holds itself.
+        gc.disable()
         cls.up = Fake()
         at = f"http://127.0.0.1:{cls.up.port}"
         cls.w = World({"providers": f"  ant: {{ api: anthropic, url: {at}, key: '${{HEARTH_TEST_KEY}}', zone: machine }}\n  oai: {{ api: openai, url: {at}/v1, zone: machine }}\n"
@@ -186,8 +188,12 @@ class Matrix(unittest.TestCase):
                        "models": "  gpt: { provider: oai, id: gpt-x, retries: 0 }\n  claude: { provider: ant, id: claude-x, retries: 0 }\n  lama: { provider: oll, id: llama-x, retries: 0 }"}).start()
         cls.clients = [c(cls.w.port) for c in (OpenAIClient, AnthropicClient, OllamaClient, ResponsesClient)]
 
+    def tearDown(self):
+        gc.collect()
+
     @classmethod
     def tearDownClass(cls):
+        gc.enable()
         cls.w.close()
 
     def each(self, cell, providers=PROVIDERS):
