@@ -58,9 +58,8 @@ static struct stat look_at_folder(str dir, str ending)
 }
 
 /* One that is not there looks like nothing. */
-static void look_at_files(const struct serve *v, struct stat out[WATCHED])
+static void look_at_files(const struct serve *v, const struct config *c, struct stat out[WATCHED])
 {
-    const struct config *c = v->app.cfg->config;
     const str paths[WATCHED - 2] = { c->path, c->keys_options.file, c->keys_options.admin_file, c->prompt_options.file };
     for (int i = 0; i < WATCHED - 2; i++)
         if (!paths[i].n || stat(paths[i].p, &out[i]) != 0)
@@ -81,7 +80,7 @@ static void on_watch(struct io_timer *t)
     struct serve *v = (struct serve *)((char *)t - offsetof(struct serve, watch));
     struct stat now[WATCHED];
     bool changed = false;
-    look_at_files(v, now);
+    look_at_files(v, v->app.cfg->config, now);
     for (int i = 0; i < WATCHED; i++)
         changed |= !is_same_file(&now[i], &v->file[i]);
     if (changed) {
@@ -222,6 +221,7 @@ static int serve_run(struct cmd *c)
     int code = app_load(c, true, &k);
     if (code)
         return code;
+    look_at_files(&v, k->config, v.file);       /* before anything is served: who sees the door open may write the next one at once */
     for (size_t i = 0; i < k->config->n_notes; i++)
         fprintf(stderr, "%snote:%s %s\n", term_err("33"), term_err("0"), k->config->notes[i].p);
     raise_limit();
@@ -232,7 +232,6 @@ static int serve_run(struct cmd *c)
         exit(code);                     /* nothing is served yet: the system takes the rest back */
     atomic_store(&v.app.reloads, c);
     remember_args(&v);
-    look_at_files(&v, v.file);
     io_timer_init(v.app.loop, &v.watch, on_watch);
     if (k->config->watch)
         io_timer_start(&v.watch, WATCH_MS);
