@@ -6,10 +6,7 @@
 #include "core/log.h"
 #include "ledger/store.h"
 
-#include <sys/resource.h>
-#include <unistd.h>
-
-enum { LITTLE = 64, PASSES = 8, NICE = 10 };       /* pages that the writer moves itself; how often the thread tries to come so far */
+enum { LITTLE = 64, PASSES = 8 };       /* pages that the writer moves itself; how often the thread tries to come so far */
 
 static enum checkpoint move_bulk(struct ledger *l, sqlite3 *db)
 {
@@ -35,9 +32,6 @@ void *checkpoint_main(void *arg)
         log_warn("checkpointer_off", LOG_C("why", why));
         return NULL;
     }
-    /* Where all share a core, calls come first: with the same right to it, one in a hundred waited for this thread for 1.5 ms. It still gets a tenth of a
-     * core that has no rest, which is what it needs. Linux has this number for each thread. */
-    (void)setpriority(PRIO_PROCESS, (id_t)gettid(), NICE);
     pthread_mutex_lock(&l->lock);
     while (!l->closing) {
         if (l->checkpoint != CHECKPOINT_ASKED) {
