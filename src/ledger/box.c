@@ -107,6 +107,8 @@ void box_close(struct box *b)
     free(b);
 }
 
+void box_patience(struct box *b, int ms) { (void)sqlite3_busy_timeout(b->db, ms); }
+
 /* An empty blob, not NULL, for an empty slice. */
 static bool bind_blob(sqlite3_stmt *q, int i, str s) { return sqlite3_bind_blob64(q, i, s.n ? s.p : "", s.n, SQLITE_STATIC) == SQLITE_OK; }
 

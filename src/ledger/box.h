@@ -17,6 +17,7 @@ struct box_row { str name, value; };
 /* ERR_STORE (and `why`, for people): it cannot be opened, is another kind of database, or of a newer hearth; ERR_FORBIDDEN: others may read the file. */
 enum err box_open(const char *path, struct box **out, char why[256]);
 void box_close(struct box *b);                          /* NULL is fine */
+void box_patience(struct box *b, int ms);               /* waits for another writer no longer than that */
 
 enum err box_get(struct box *b, struct arena *a, str name, str *value);         /* ERR_NOTFOUND, ERR_STORE, ERR_LIMIT */
 /* All or none. fresh: ERR_AGAIN when one of the names is there; else they are replaced. at_us: when, for box_forget(). */

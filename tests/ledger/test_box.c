@@ -2,6 +2,7 @@
 #include "ledger/box.h"
 
 #include <setjmp.h>
+#include <sqlite3.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -95,11 +96,31 @@ static void a_file_that_is_none_of_ours_is_refused(void **state)
     assert_null(b);
 }
 
+static void another_writer_is_waited_for_as_long_as_was_said(void **state)
+{
+    (void)state;
+    static const struct box_row row = { S("a"), S("1") };
+    struct box *b;
+    sqlite3 *other;
+    str v;
+    assert_int_equal(box_open(path, &b, why), ERR_OK);
+    box_patience(b, 1);
+    assert_int_equal(sqlite3_open(path, &other), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(other, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(box_put(b, &row, 1, true, 1), ERR_STORE);
+    assert_int_equal(box_get(b, &mem, S("a"), &v), ERR_NOTFOUND);      /* who reads waits for nobody */
+    assert_int_equal(sqlite3_exec(other, "ROLLBACK", NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(box_put(b, &row, 1, true, 1), ERR_OK);
+    assert_int_equal(sqlite3_close(other), SQLITE_OK);
+    box_close(b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(rows_are_put_whole_and_listed_in_order, setup, teardown),
         cmocka_unit_test_setup_teardown(a_file_that_is_none_of_ours_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(another_writer_is_waited_for_as_long_as_was_said, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
