@@ -1,5 +1,6 @@
 /* Bringing the parts up in order, and down again. */
 #include "cmd/app.h"
+#include "cmd/config_guard.h"
 #include "cmd/config_prompts.h"
 #include "cmd/discover.h"
 #include "cmd/remote.h"
@@ -60,6 +61,7 @@ static void config_release(struct gate_config *g)
     for (size_t i = 0; g->engines && i < g->policy.n_all; i++)
         if (g->engines[i])
             fleet_put(g->engines[i]);
+    guard_finder_free(k->finder);
     arena_free(&k->arena);
     free(k);
 }
@@ -82,6 +84,8 @@ enum err app_load_into(struct cmd *c, bool probe, struct app_config **out, struc
         env.get = no_probe;
     if (e == ERR_OK)
         e = load(k, c, &env, errors);
+    if (e == ERR_OK)
+        e = guard_load_finder(&k->arena, k->config->guard_entry, &k->finder);
     if (e == ERR_OK && c->f.ledger)
         k->config->ledger.path = str_of(c->f.ledger);
     if (e == ERR_OK && c->f.listen && (io_addr_parse(str_of(c->f.listen), &k->config->listen) != ERR_OK || k->config->listen.is_unix || !config_may_listen(k->config, &k->config->listen)))
@@ -91,7 +95,9 @@ enum err app_load_into(struct cmd *c, bool probe, struct app_config **out, struc
         return e;
     }
     const struct config *g = k->config;
-    k->gate = (struct gate_config){ .policy = g->policy, .upstream = g->upstream, .reply_max = g->reply_max, .keys = g->keys, .prompts = g->prompts,
+    k->guard = g->guard;
+    k->guard.finder = k->finder;
+    k->gate = (struct gate_config){ .policy = g->policy, .upstream = g->upstream, .reply_max = g->reply_max, .keys = g->keys, .prompts = g->prompts, .guard = &k->guard,
                                     .quiet = { g->streams.quiet_ms, g->streams.pings, g->streams.comments }, .hosts = g->hosts.v, .n_hosts = g->hosts.n, .release = config_release };
     atomic_init(&k->gate.refs, 1);
     *out = k;

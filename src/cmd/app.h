@@ -11,6 +11,8 @@
 
 struct app_config {                     /* a loaded configuration and the gate's view of it, in one arena */
     struct gate_config gate;            /* first: release() casts */
+    struct gate_guard guard;
+    struct guard_finder *finder;        /* its own memory */
     struct arena arena;
     struct config *config;
 };

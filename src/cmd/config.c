@@ -3,6 +3,7 @@
 
 #include "cmd/config_keys.h"
 #include "cmd/config_engine.h"
+#include "cmd/config_guard.h"
 #include "cmd/config_managed.h"
 #include "cmd/config_prompts.h"
 #include "cmd/config_routes.h"
@@ -27,7 +28,6 @@ static const char *const risk_words[] = { "low", "medium", "high", NULL };
 static const char *const data_words[] = { "public", "internal", "private", NULL };
 static const char *const priority_words[] = { "interactive", "batch", NULL };
 static const char *const gpu_words[] = { "auto", "on", "off", NULL };
-static const char *const guard_words[] = { "off", NULL };
 
 static const struct option top[] = {
     { "listen", OPTION_ADDRESS, C(listen_text), "127.0.0.1:8420", 0, 0, NULL, "where the API is served; other addresses than loopback only with keys" },
@@ -113,12 +113,6 @@ static const struct option log_options[] = {
     { "format", OPTION_WORD, C(log_format), "text", 0, 0, format_words, "key=value, or a JSON object a line" },
 };
 
-struct guard_entry { int cloud; };
-static const struct option guard_options[] = {
-    { "cloud", OPTION_WORD, offsetof(struct guard_entry, cloud), NULL, 0, 0, guard_words,
-      "off: calls go to cloud models as they are. Unset: they are refused, since nothing masks personal data yet" },
-};
-
 struct provider_entry {
     int api, zone;
     str url, proxy, ca_file;
@@ -148,7 +142,7 @@ static const struct option price_options[] = {
     { "input", OPTION_MONEY, offsetof(struct price_entry, input), NULL, 0, 0, NULL, "dollars per million tokens" },
     { "output", OPTION_MONEY, offsetof(struct price_entry, output), NULL, 0, 0, NULL, "dollars per million tokens" },
 };
-struct model_entry { str provider, id, file, chat_template, tools, fallback; struct engine_entry engine; struct option_list replicas; size_t memory; int gpu; bool pin; int64_t context, threads, slots, retries, concurrency, queue, queue_ms; struct price_entry price; };
+struct model_entry { str provider, id, file, chat_template, tools, fallback; struct engine_entry engine; struct option_list replicas; size_t memory; int gpu, guard; bool pin; int64_t context, threads, slots, retries, concurrency, queue, queue_ms; struct price_entry price; };
 #define M(f) offsetof(struct model_entry, f)
 static const struct option model_options[] = {
     { "provider", OPTION_TEXT, M(provider), NULL, 0, 0, NULL, "a name from providers; a model with a file needs none" },
@@ -170,9 +164,10 @@ static const struct option model_options[] = {
     { "queue", OPTION_INT, M(queue), "64", 0, 1000000, NULL, "calls that may wait for their turn; further ones get 429 with the time that it may take" },
     { "queue_time", OPTION_DURATION, M(queue_ms), "30s", 0, 0, NULL, "how long one waits" },
     { "fallback", OPTION_TEXT, M(fallback), NULL, 0, 0, NULL, "the model that is asked when this one fails, where its zone may have the call; then that one's own fallback" },
+    { "guard", OPTION_WORD, M(guard), NULL, 0, 0, guard_words, "as guard.cloud, for this model; unset: nothing of its own" },
 };
 
-struct task_entry { int risk, data, priority; bool deterministic, share_prefix; str reference, candidate, model, prompt; int64_t deadline_ms, retries; };
+struct task_entry { int risk, data, priority, guard; bool deterministic, share_prefix; str reference, candidate, model, prompt; int64_t deadline_ms, retries; };
 #define T(f) offsetof(struct task_entry, f)
 static const struct option task_options[] = {
     { "risk", OPTION_WORD, T(risk), "medium", 0, 0, risk_words, "recorded; the canary will ask for it" },
@@ -187,6 +182,7 @@ static const struct option task_options[] = {
     { "retries", OPTION_INT, T(retries), "-1", -1, 6, NULL, "tries after a failed one; -1: as its model says" },
     { "prompt", OPTION_TEXT, T(prompt), NULL, 0, 0, NULL,
       "name@label: what hearth_variables of its calls are put into. Calls that bring only messages are left as they are; the name is recorded, without a version" },
+    { "guard", OPTION_WORD, T(guard), NULL, 0, 0, guard_words, "as guard.cloud, for calls of this task; unset: nothing of its own" },
     { "graders", OPTION_IGNORED, 0, NULL, 0, 0, NULL, "read by the evaluation, which comes later" },
     { "after", OPTION_IGNORED, 0, NULL, 0, 0, NULL, "read by the canary, which comes later" },
 };
@@ -535,7 +531,6 @@ static void check_whole(struct loader *l)
 {
     str why;
     struct config *c = l->c;
-    c->policy.cloud_without_guard = l->guard.cloud == 0;
     if (l->r.report->n == 0 && policy_check(l->r.a, &c->policy, &why) == ERR_PRIVATE)
         yaml_complain(l->r.report, (struct yaml_place){ 0 }, "%.*s", STR_ARG(why));
     if (io_addr_parse(c->listen_text, &c->listen) == ERR_OK && c->listen.is_unix)
@@ -546,6 +541,32 @@ static str beside_ledger(struct loader *l, const char *name)
 {
     const char *path = l->c->ledger.path.p, *end = strrchr(path, '/');
     return str_of(arena_cstr(l->r.a, arena_printf(l->r.a, "%.*s/%s", end ? (int)(end - path) : 1, end ? path : ".", name)));
+}
+
+/* Adapters and replicas have the word of the model that they belong to. */
+static enum err load_guard(struct loader *l, const struct yaml_node *section)
+{
+    struct config *c = l->c;
+    const struct policy *p = &c->policy;
+    struct guard_rules *models = arena_new(l->r.a, struct guard_rules, p->n_all + 1), *tasks = arena_new(l->r.a, struct guard_rules, p->n_tasks + 1);
+    str vault = beside_ledger(l, "guard.db"), key = beside_ledger(l, "guard.key");
+    if (!models || !tasks || !vault.p || !key.p)
+        return ERR_LIMIT;
+    enum err e = guard_load(&l->r, section, vault, key, &l->guard, &c->guard);
+    for (size_t i = 0; i < p->n_all; i++) {
+        const struct model *m = &p->models[i], *own = m->main ? m->main : m->base ? m->base : m;
+        models[i] = guard_rules_of(l->models[own - p->models].guard);
+    }
+    for (size_t i = 0; i < p->n_tasks; i++)
+        tasks[i] = guard_rules_of(l->tasks[i].guard);
+    c->guard.models = models;
+    c->guard.tasks = tasks;
+    struct guard_entry *kept = arena_new(l->r.a, struct guard_entry, 1);
+    if (!kept)
+        return ERR_LIMIT;
+    *kept = l->guard;
+    c->guard_entry = kept;
+    return e;
 }
 
 static enum err load_prompts(struct loader *l, struct buf *errors)
@@ -624,11 +645,7 @@ static enum err canonical(struct loader *l)
         option_write(&w, sections[i].table, sections[i].n, c);
         option_close(&w);
     }
-    if (c->policy.cloud_without_guard) {
-        option_open(&w, S("guard"));
-        option_write(&w, guard_options, COUNT(guard_options), &l->guard);
-        option_close(&w);
-    }
+    guard_write(&w, &l->guard);
     write_named(&w, "providers", c->policy.n_providers, provider_name, l, provider_options, COUNT(provider_options), l->providers, sizeof *l->providers);
     write_named(&w, "models", l->n_models, model_name, l, model_options, COUNT(model_options), l->models, sizeof *l->models);
     write_named(&w, "tasks", c->policy.n_tasks, task_name, l, task_options, COUNT(task_options), l->tasks, sizeof *l->tasks);
@@ -659,8 +676,6 @@ static enum err load_sections(struct loader *l, const struct yaml_node *root)
         e = option_read(&l->r, sections[i].table, sections[i].n, yaml_member(root, str_of(sections[i].key)), NULL, c);
     places(l);
     if (!e)
-        e = option_read(&l->r, guard_options, COUNT(guard_options), yaml_member(root, S("guard")), NULL, &l->guard);
-    if (!e)
         e = load_dirs(l, yaml_member(root, S("models_dir")));
     if (!e)
         e = load_providers(l, yaml_member(root, S("providers")));
@@ -672,6 +687,8 @@ static enum err load_sections(struct loader *l, const struct yaml_node *root)
         add_replicas(l, yaml_member(root, S("models")));
     if (!e)
         e = load_tasks(l, yaml_member(root, S("tasks")));
+    if (!e)
+        e = load_guard(l, yaml_member(root, S("guard")));
     return e ? e : routes_load(&l->r, root, &l->c->policy, &l->routes);
 }
 
@@ -770,7 +787,7 @@ enum err config_document(struct buf *b)
                   prompts_options, COUNT(prompts_options));
     option_manual(b, "pull:", "Where `hearth pull` fetches models, and how. Addresses are https, or http on a loopback address.", pull_options, COUNT(pull_options));
     option_manual(b, "log:", "What the program says of itself; never a prompt, never a key.", log_options, COUNT(log_options));
-    option_manual(b, "guard:", "Until personal data can be masked, the door to the cloud is shut or open.", guard_options, COUNT(guard_options));
+    guard_manual(b);
     option_manual(b, "providers: NAME:", "Servers and the API they speak.", provider_options, COUNT(provider_options));
     managed_manual(b);
     option_manual(b, "models: NAME:", "What clients ask for.", model_options, COUNT(model_options));

@@ -16,6 +16,7 @@
 #include "core/buf.h"
 #include "core/log.h"
 #include "fleet/local.h"
+#include "gate/gate.h"
 #include "http/client.h"
 #include "http/server.h"
 #include "io/socket.h"
@@ -82,6 +83,8 @@ struct config_pull {                    /* where `hearth pull` fetches, and how 
     int64_t parallel, tries, connect_ms, stall_ms;
 };
 
+struct guard_entry;
+
 struct config_keys { str file, admin_file; int required; bool listen_open; };      /* required: 1, 0; -1: as soon as there is a key */
 
 struct config {
@@ -104,6 +107,8 @@ struct config {
     struct key_list keys;
     struct config_prompts prompt_options;
     struct prompt_book prompts;
+    struct gate_guard guard;            /* but for its finder, which is not of this arena: guard_load_finder() */
+    const struct guard_entry *guard_entry;      /* as written; cmd/config_guard.h */
     struct option_list hosts;           /* besides the loopback's names */
     const str *models_dir;              /* the first is where pulled models go */
     size_t n_models_dir;

@@ -143,8 +143,9 @@ static void examine_models(struct examination *x, const struct config *g)
     }
     for (size_t i = 0; i < g->policy.n_providers; i++) {
         const struct provider *p = &g->policy.providers[i];
-        if (p->zone == ZONE_CLOUD && !g->policy.cloud_without_guard)
-            finding(x, "guard", false, "provider %s is in the cloud zone: calls to it are refused until guard: { cloud: off } is written", p->name.p);
+        if (p->zone == ZONE_CLOUD)
+            finding(x, "guard", true, "provider %s is in the cloud zone: %s", p->name.p,
+                    g->guard.all.action == GUARD_OFF ? "calls go there as they are (guard: { cloud: off })" : "personal data and secrets are searched for before a call leaves (docs/guard.md)");
         if (!p->zone_written)
             finding(x, "zone", true, "provider %s: no zone is written, taken for %s; private calls will not use it", p->name.p, zone_name(p->zone).p);
     }

@@ -18,7 +18,7 @@
     X(CONTEXT,     400, "invalid_request_error", "context_length_exceeded", "the prompt is longer than the model's context") \
     X(AUTH,        401, "authentication_error",  "invalid_api_key",         "no valid key was given")            \
     X(PRIVATE,     403, "permission_error",      "private_data",            "private data may not leave this machine") \
-    X(GUARD,       403, "permission_error",      "guard_required",          "a cloud model was asked for, and no guard is configured") \
+    X(GUARD,       403, "permission_error",      "guard_failed",            "the call could not be guarded, so it did not leave") \
     X(FORBIDDEN,   403, "permission_error",      "forbidden",               "this is not allowed")               \
     X(NOTFOUND,    404, "invalid_request_error", "not_found",               "there is no such thing")            \
     X(MODEL,       404, "invalid_request_error", "model_not_found",         "there is no such model")            \

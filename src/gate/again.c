@@ -112,6 +112,15 @@ static size_t tries_max(const struct gate_req *r)
 
 bool gate_may_try_again(const struct gate_req *r) { return r->first && r->n_tried + 1 < tries_max(r); }
 
+/* Never for embeddings, for the same reason as below. */
+const struct model *gate_local(struct gate_req *r)
+{
+    if (r->op == OP_EMBEDDING || r->n_tried + 1 >= TRIES_MAX)
+        return NULL;
+    r->tried[r->n_tried] = r->decision.model;
+    return route_local(&r->view->cfg->policy, &r->decision, r->decision.model, r->tried, r->n_tried + 1);
+}
+
 static int64_t backoff_ms(struct gate_req *r)
 {
     int64_t ms = BACKOFF_MS << (r->n_tried < 5 ? r->n_tried - 1 : 4), asked = retry_after_ms(r);
@@ -125,6 +134,7 @@ static int64_t backoff_ms(struct gate_req *r)
 static void forget_try(struct gate_req *r)
 {
     gate_attempt_abort(r);
+    gate_guard_forget(r);
     if (r->sse_open)
         sse_free(&r->sse);
     if (r->lines_open)
@@ -165,12 +175,18 @@ bool gate_again(struct gate_req *r, enum err e)
 {
     if (r->probe && breaker_of(r))      /* it came to no answer of the upstream */
         breaker_of(r)->probing = r->probe = false;
-    if (r->gone || r->reply_started || r->holding || r->loop->stopping || r->err != ERR_OK || !gate_may_try_again(r) || !is_of_upstream(r, e))
+    bool stays = r->stays;              /* not a failure: another model has to answer */
+    r->stays = false;
+    if (r->gone || r->reply_started || r->holding || r->loop->stopping || r->err != ERR_OK || (!stays && (!gate_may_try_again(r) || !is_of_upstream(r, e))))
+        return false;
+    const struct model *local = stays ? gate_local(r) : NULL;
+    if (stays && !local)
         return false;
     r->tried[r->n_tried] = r->decision.model;
     /* Vectors and tokens of two models have nothing to do with each other: another one is no help there. */
-    bool replica = gate_replica_left(r, r->n_tried + 1);        /* the same model elsewhere: at once, and before its fallback */
-    const struct model *next = replica || r->op == OP_EMBEDDING || op_is_tokens(r->op) ? NULL : route_fallback(&r->view->cfg->policy, &r->decision, r->decision.model, r->tried, r->n_tried + 1);
+    bool replica = !stays && gate_replica_left(r, r->n_tried + 1);      /* the same model elsewhere: at once, and before its fallback */
+    bool alone = replica || r->op == OP_EMBEDDING || op_is_tokens(r->op);
+    const struct model *next = stays ? local : alone ? NULL : route_fallback(&r->view->cfg->policy, &r->decision, r->decision.model, r->tried, r->n_tried + 1);
     if (!next && !replica && !is_passing(r, e))
         return false;
     r->n_tried++;
@@ -185,7 +201,7 @@ bool gate_again(struct gate_req *r, enum err e)
     }
     if (next) {
         r->decision.model = next;
-        r->decision.reason = "fallback";
+        r->decision.reason = stays ? "guard-local" : "fallback";
     }
     r->lost_us = now - r->begin_us;
     forget_try(r);

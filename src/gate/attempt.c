@@ -10,14 +10,12 @@
 /* ---- CALL ---- */
 
 /* The door: every attempt passes here, whatever chose its model. ROUTE has refused already what may not leave; this
- * asks again, so that no later way of choosing can forget it. */
+ * asks again, so that no later way of choosing can forget it. What leaves is searched and masked when it is written: attempt_intent(). */
 static enum err attempt_door(struct gate_req *r)
 {
     const struct provider *p = r->decision.model->provider;
     if (p->zone == ZONE_CLOUD && r->decision.data == DATA_PRIVATE)
         return gate_fail(r, ERR_PRIVATE, STR_NONE);
-    if (p->zone == ZONE_CLOUD && !r->view->cfg->policy.cloud_without_guard)
-        return gate_fail(r, ERR_GUARD, STR_NONE);
     r->deterministic = r->asks_deterministic || r->decision.model->deterministic || (r->decision.task && r->decision.task->deterministic);
     if (r->deterministic && p->api != API_EMBEDDED)
         return gate_fail(r, ERR_UNSUPPORTED, arena_printf(r->a, "'deterministic' is promised by models that hearth runs itself; %.*s is not one of them", STR_ARG(r->decision.model->name)));
@@ -38,7 +36,7 @@ static enum err attempt_far(struct gate_req *r)
                                                           : arena_printf(r->a, "this call is private, and the server of model %.*s did not say whether it passes calls on", STR_ARG(name)));
     if (r->ready->remote && d->grant && d->grant->ceiling < ZONE_CLOUD)
         return gate_fail(r, ERR_FORBIDDEN, arena_printf(r->a, "this key does not reach a cloud, and model %.*s is passed on to one by its server", STR_ARG(name)));
-    return r->ready->remote && !r->view->cfg->policy.cloud_without_guard ? gate_fail(r, ERR_GUARD, STR_NONE) : ERR_OK;
+    return ERR_OK;
 }
 
 /* A model that takes only so many calls at once: this one's turn. */
@@ -121,6 +119,8 @@ static enum err attempt_engine_back(struct gate_req *r)
 static enum err attempt_intent(struct gate_req *r)
 {
     enum err e = speak_request(r);
+    if (e == ERR_OK)
+        e = gate_guard_door(r);
     if (e != ERR_OK)
         return e;
     r->attempt++;
@@ -331,6 +331,24 @@ static bool attempt_event(struct gate_req *r, const struct sse_event *ev)
     return !r->holding && !r->sink;
 }
 
+static void attempt_on_unmasked(struct gate_req *r, const struct sse_event *ev)
+{
+    if (!r->upstream_ended && attempt_event(r, ev))
+        attempt_relay(r, ev->raw);
+}
+
+/* As attempt_event(), of what is said to the guard's placeholders: values are in their place first. */
+static bool attempt_guarded_event(struct gate_req *r, const struct sse_event *ev)
+{
+    if (!gate_unmasks(r))
+        return attempt_event(r, ev);
+    if (!ev->has_data)
+        attempt_on_unmasked(r, ev);
+    else if (gate_unmask_event(r, ev, attempt_on_unmasked) != ERR_OK)
+        attempt_give_up(r, ERR_GUARD, S("the values that were masked could not be put back into the answer"));
+    return false;
+}
+
 /* All events of one read go out with one write, as long as nothing between them is dropped. */
 static void attempt_events(struct gate_req *r, str data)
 {
@@ -339,7 +357,7 @@ static void attempt_events(struct gate_req *r, str data)
     enum err e = ERR_OK;
     sse_feed(&r->sse, data);
     while (!r->upstream_ended && (e = sse_next(&r->sse, &ev)) == ERR_OK) {
-        if (!attempt_event(r, &ev))
+        if (!attempt_guarded_event(r, &ev))
             continue;
         if (run.n && run.p + run.n == ev.raw.p) {
             run.n += ev.raw.n;
@@ -363,7 +381,7 @@ static void attempt_lines(struct gate_req *r, str data)
     enum err e = ERR_OK;
     ndjson_feed(&r->lines, data);
     while (!r->upstream_ended && (e = ndjson_next(&r->lines, &ev.raw, &ev.data)) == ERR_OK)
-        if (attempt_event(r, &ev))
+        if (attempt_guarded_event(r, &ev))
             attempt_relay(r, ev.raw);
     if (e != ERR_OK && e != ERR_AGAIN && !r->upstream_ended)
         attempt_give_up(r, ERR_UPSTREAM, S("the upstream sent a line that is too large"));
@@ -407,6 +425,7 @@ static void attempt_on_end(void *ctx, enum err e, const char *detail)
 
 static enum err attempt_error_reply(struct gate_req *r)
 {
+    gate_unmask_error(r);
     str body = buf_str(&r->taken);
     r->http_status = r->status;
     r->body = speak_error_reply(r, r->status, body);
@@ -445,7 +464,9 @@ enum err gate_stream(struct gate_req *r)
     if (r->sse_open || r->lines_open)
         return attempt_stream_end(r);
     r->first_us = clock_mono_us(&r->loop->gate->opt.clock);
-    enum err e = speak_reply(r);
+    enum err e = gate_unmask_reply(r);
+    if (e == ERR_OK)
+        e = speak_reply(r);
     return e == ERR_OK ? ERR_OK : gate_fail(r, e, STR_NONE);
 }
 

@@ -2,7 +2,7 @@
  *
  *   READ      decode the body, reserve places in the ledger                      below
  *   CLASSIFY  name its task, risk and data class                                 below, route/route.c
- *   GUARD     what may leave: until the guard exists, the door is shut or open   below
+ *   GUARD     nothing yet: what leaves is searched at the door, by each try      guard.c
  *   ROUTE     choose the model                                                   below, route/route.c
  *   CALL      the engine ready, the intent on record, the request sent           attempt.c
  *   STREAM    hand on what comes; keep back the end                              attempt.c
@@ -137,8 +137,8 @@ static enum err gate_classify(struct gate_req *r)
 
 /* ---- GUARD ---- */
 
-/* Without a finder nothing can be masked: what may go to a cloud at all is decided by the configuration's
- * `guard: { cloud: off }`, which ROUTE asks for and the door in attempt.c asks for again. */
+/* Which bytes leave, and whether any do, is known when a try has its model, its zone and its body: guard.c searches them at that door, once for all
+ * tries that send the same. So a call that stays costs nothing here. */
 static enum err gate_guard(struct gate_req *r)
 {
     (void)r;
@@ -149,7 +149,7 @@ static enum err gate_guard(struct gate_req *r)
 
 static enum err gate_route(struct gate_req *r)
 {
-    enum err e = route_choose(r->a, &r->view->cfg->policy, &r->decision, &r->why);
+    enum err e = route_choose(r->a, &r->decision, &r->why);
     r->first = r->decision.model;
     r->retries = r->decision.task && r->decision.task->retries >= 0 ? r->decision.task->retries : r->first ? r->first->retries : 0;
     return e == ERR_OK ? gate_take(r) : e;

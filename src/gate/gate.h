@@ -8,6 +8,7 @@
 
 #include "core/clock.h"
 #include "fleet/fleet.h"
+#include "guard/policy.h"
 #include "http/client.h"
 #include "http/server.h"
 #include "keys/keys.h"
@@ -19,11 +20,22 @@
 
 struct gate;
 
+/* What is done about personal data and secrets before a call leaves for a cloud (guard.c). */
+struct gate_guard {
+    const struct guard_finder *finder;
+    struct guard_rules all;
+    const struct guard_rules *models, *tasks;   /* one per policy.models (n_all) and policy.tasks */
+    size_t body_max;                    /* a longer request does not leave */
+    str vault;                          /* the file of the vault; each loop opens it when the first call leaves */
+    str key_file, key;                  /* its key: 64 hexadecimal digits in `key`, or a file, which is made */
+};
+
 struct gate_config {
     struct policy policy;
     struct fleet_model **engines;       /* one per policy.models: what the fleet has of it; NULL: nothing, it is only called */
     struct key_list keys;
     struct prompt_book prompts;
+    const struct gate_guard *guard;     /* NULL: nothing can be guarded, so nothing leaves for a cloud */
     const str *hosts;                   /* names that Host fields may have besides the loopback's */
     size_t n_hosts;
     struct http_client_limits upstream;

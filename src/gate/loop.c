@@ -226,6 +226,7 @@ void gate_end(struct gate_req *r)
     if (r->lines_open)
         ndjson_free(&r->lines);
     speak_free(r);
+    gate_guard_forget(r);
     buf_free(&r->taken);
     buf_free(&r->held);
     buf_free(&r->early);
@@ -549,6 +550,7 @@ static void loop_free(struct gate_loop *l)
     fleet_port_destroy(&l->fleet_port);
     seat_port_destroy(&l->seat_port);
     queue_destroy(&l->answered);
+    gate_vault_close(l);
     arena_free(&l->scratch);
     metrics_free(&l->metrics);
     io_loop_free(l->io);

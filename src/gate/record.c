@@ -7,7 +7,7 @@
 static str record_stop(struct gate_req *r)
 {
     json stop = json_member(r->call.root, r->dialect == DIALECT_ANTHROPIC ? S("stop_sequences") : S("stop"));
-    return json_type(stop) == JSON_NONE ? STR_NONE : json_span(stop);
+    return json_type(stop) == JSON_NONE || gate_guard_seals(r) ? STR_NONE : json_span(stop);
 }
 
 /* The end of a try that came to no intent after one that had one (the client left meanwhile, nobody could be asked) is one more. */
@@ -99,11 +99,12 @@ static void record_decision(struct gate_req *r, struct ledger_row *row)
 static void record_init(struct gate_req *r, struct ledger_entry *e, enum row_kind kind)
 {
     /* What was refused before it could be classified might have been private. */
-    bool private = r->decision.data == DATA_PRIVATE || !r->decision.reason;
+    bool private = r->decision.data == DATA_PRIVATE || !r->decision.reason || gate_guard_seals(r);
     *e = (struct ledger_entry){ .port = &r->loop->ledger_port, .ctx = r, .private = private };
     row_init(&e->row, kind);
     record_request(r, &e->row);
     record_decision(r, &e->row);
+    gate_guard_row(r, &e->row);
     if (!r->prompt)
         return;
     r->entries->variables = r->variables;
@@ -321,8 +322,8 @@ static bool has_cost_trailer(const struct gate_req *r)
 str gate_reply_fields(struct gate_req *r)
 {
     const str id = { r->id, UUID_TEXT - 1 }, line = S("\r\n"), none = S("");
-    str dropped = r->speech && r->speech->chat.n_dropped ? chat_dropped(r->a, &r->speech->chat) : none;
-    const str ids[] = { S("x-request-id: "), id, S("\r\nrequest-id: "), id, S("\r\nx-hearth-call: "), id, line, gate_count_field(r), retry_fields(r),
+    str dropped = gate_guard_dropped(r, r->speech && r->speech->chat.n_dropped ? chat_dropped(r->a, &r->speech->chat) : none);
+    const str ids[] = { S("x-request-id: "), id, S("\r\nrequest-id: "), id, S("\r\nx-hearth-call: "), id, line, gate_count_field(r), gate_guard_field(r), retry_fields(r),
                         dropped.n ? S("x-hearth-dropped: ") : none, dropped, dropped.n ? line : none };
     str first = arena_cat(r->a, ids, sizeof ids / sizeof *ids);
     if (!r->decision.model || !first.p)

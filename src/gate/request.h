@@ -8,6 +8,7 @@
 #include "core/queue.h"
 #include "core/rand.h"
 #include "gate/gate.h"
+#include "gate/guard.h"
 #include "gate/metrics.h"
 #include "gate/retried.h"
 #include "gate/speak.h"
@@ -44,6 +45,7 @@ struct gate_loop {
     struct arena scratch;               /* for one event or one reply; reset by its user */
     struct rng rng;
     struct metrics metrics;
+    struct gate_vault *vault;           /* of the guard; NULL: not open */
     struct gate_req *requests;          /* all running, for stopping */
     struct gate_view *dead_views;
     struct gate_dead_pool { struct gate_dead_pool *next; struct http_pool *pool; } *dead_pools;     /* their server has another port now */
@@ -139,6 +141,8 @@ struct gate_req {
     uint64_t beginning;                 /* hash of how the call begins, where its model has replicas; 0: not taken yet */
     int64_t retries;                    /* tries after it: the task's word, or that model's */
     struct speech *past;                /* of earlier tries */
+    struct gate_guarded *guarded;       /* NULL: no try of it was to leave, or none had to be guarded */
+    bool stays;                         /* the guard says: a local model, or none */
     int64_t deadline_us;                /* of the whole answer; 0: none */
     int64_t again_us, lost_us;          /* when to try again, 0: not waiting; what earlier tries and waits have taken */
     struct gate_req *next_again;
@@ -215,6 +219,7 @@ enum err gate_breaker_ask(struct gate_req *r);            /* before a request is
 void gate_breaker_note(struct gate_req *r, bool failed);  /* what the upstream made of it */
 bool gate_again(struct gate_req *r, enum err e);         /* true: the call is at CALL again, now or when again_us has come */
 bool gate_may_try_again(const struct gate_req *r);       /* is there a try left, should this one fail? */
+const struct model *gate_local(struct gate_req *r);      /* the model that answers what must not leave; NULL: none */
 void gate_again_forget(struct gate_req *r);              /* it ends while it waits */
 void gate_on_again(struct io_timer *t);
 void gate_deadline_set(struct gate_loop *l, int64_t at_us);

@@ -94,8 +94,8 @@ enum row_kind { ROW_INTENT, ROW_END, ROW_SCORE, ROW_DECISION, ROW_EVENT };
     X(D, response_hash,     "",                                    "of the bytes the client was given; salted or keyed") \
     X(I, request_body,      "",                                    "table body; NULL: not kept")                        \
     X(I, response_body,     "",                                    "table body; NULL: not kept")                        \
-    X(T, guard_version,     "",                                    "")                                                  \
-    X(T, guard_counts,      "",                                    "JSON object: found by type")                        \
+    X(T, guard_version,     "",                                    "whose rules looked for personal data: the version of hearth; NULL: nothing was searched") \
+    X(T, guard_counts,      "",                                    "JSON object: masked by type, or seen, where nothing is masked") \
     X(T, grader,            "gen_ai.evaluation.name",              "score rows: who graded")                            \
     X(F, score,             "gen_ai.evaluation.score.value",       "")                                                  \
     X(T, label,             "gen_ai.evaluation.score.label",       "")                                                  \

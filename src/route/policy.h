@@ -109,7 +109,6 @@ struct policy {
     size_t n_aliases;
     const struct auto_rule *rules;      /* the first that holds wins */
     size_t n_rules;
-    bool cloud_without_guard;           /* guard: { cloud: off } is written */
     struct digest hash;                 /* of the configuration this came from; in every row */
 };
 

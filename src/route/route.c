@@ -151,13 +151,11 @@ enum err route_classify(struct arena *a, const struct policy *p, const struct ro
     return e;
 }
 
-static enum err may_go(const struct policy *p, const struct decision *d, const struct model *m)
+static enum err may_go(const struct decision *d, const struct model *m)
 {
     const struct provider *v = m->provider;
     if (d->data == DATA_PRIVATE && !provider_holds_private(v))
         return ERR_PRIVATE;
-    if (v->zone == ZONE_CLOUD && !p->cloud_without_guard)
-        return ERR_GUARD;
     if (d->grant && (v->zone > d->grant->ceiling || !d->grant->allow(d->grant->key, d->task ? d->task->name : S(""), m->name)))
         return ERR_FORBIDDEN;
     return ERR_OK;
@@ -167,9 +165,6 @@ static enum err refuse_zone(struct arena *a, enum err e, const struct model *m, 
 {
     if (e == ERR_FORBIDDEN)
         return refuse(why, e, arena_printf(a, "this key does not open model %.*s", STR_ARG(m->name)), S("model"));
-    if (e == ERR_GUARD)
-        return refuse(why, e, arena_printf(a, "model %.*s is in the cloud zone, and nothing guards what would leave: write guard: { cloud: off } to allow it",
-                                           STR_ARG(m->name)), S("model"));
     return refuse(why, e, m->provider->zone == ZONE_CLOUD
                               ? arena_printf(a, "this call is private, and model %.*s is in the cloud zone", STR_ARG(m->name))
                               : arena_printf(a, "this call is private, and the zone of provider %.*s is not written in the configuration", STR_ARG(m->provider->name)),
@@ -184,15 +179,15 @@ static str join(struct arena *a, const struct model *x, const struct model *y)
 }
 
 /* The reference, while the candidate has no evidence; but the candidate where only it may have this call. */
-static enum err choose_of_task(const struct policy *p, const struct task *t, struct decision *d)
+static enum err choose_of_task(const struct task *t, struct decision *d)
 {
     const struct model *first = t->reference ? t->reference : t->candidate;
     d->model = first;
     d->reason = t->reference ? "task-reference" : "task-candidate";
     if (!first)
         return ERR_MODEL;
-    enum err e = may_go(p, d, first);
-    if (e && t->candidate && may_go(p, d, t->candidate) == ERR_OK) {
+    enum err e = may_go(d, first);
+    if (e && t->candidate && may_go(d, t->candidate) == ERR_OK) {
         d->model = t->candidate;
         d->reason = "task-candidate";
         return ERR_OK;
@@ -200,13 +195,13 @@ static enum err choose_of_task(const struct policy *p, const struct task *t, str
     return e;
 }
 
-enum err route_choose(struct arena *a, const struct policy *p, struct decision *d, struct wire_error *why)
+enum err route_choose(struct arena *a, struct decision *d, struct wire_error *why)
 {
     const struct task *t = d->task;
     enum err e;
     if (t && !t->fixed) {
         d->candidates = join(a, t->reference, t->candidate);
-        e = choose_of_task(p, t, d);
+        e = choose_of_task(t, d);
     } else {
         if (t) {
             d->model = t->fixed;
@@ -215,7 +210,7 @@ enum err route_choose(struct arena *a, const struct policy *p, struct decision *
         if (!d->model)                  /* classify() has found one, or there is nothing to choose */
             return refuse(why, ERR_MODEL, S("no model was chosen"), S("model"));
         d->candidates = d->model->name;
-        e = may_go(p, d, d->model);
+        e = may_go(d, d->model);
     }
     if (t && e == ERR_MODEL)
         return refuse(why, e, arena_printf(a, "task %.*s has no model", STR_ARG(t->name)), S("model"));
@@ -234,7 +229,21 @@ const struct model *route_fallback(const struct policy *p, const struct decision
 {
     const struct model *m = from->fallback;
     for (size_t steps = 0; m && steps < p->n_models; m = m->fallback, steps++)      /* a chain may be a circle */
-        if (!is_among(m, tried, n_tried) && may_go(p, d, m) == ERR_OK)
+        if (!is_among(m, tried, n_tried) && may_go(d, m) == ERR_OK)
             return m;
     return NULL;
+}
+
+static bool may_stay_at(const struct decision *d, const struct model *m, const struct model *const *tried, size_t n_tried)
+{
+    return m->provider->zone != ZONE_CLOUD && !is_among(m, tried, n_tried) && may_go(d, m) == ERR_OK;
+}
+
+const struct model *route_local(const struct policy *p, const struct decision *d, const struct model *from, const struct model *const *tried, size_t n_tried)
+{
+    const struct model *m = from->fallback, *candidate = d->task ? d->task->candidate : NULL;
+    for (size_t steps = 0; m && steps < p->n_models; m = m->fallback, steps++)
+        if (may_stay_at(d, m, tried, n_tried))
+            return m;
+    return candidate && may_stay_at(d, candidate, tried, n_tried) ? candidate : NULL;
 }

@@ -36,7 +36,7 @@ struct decision {
     const struct model *model;
     enum risk risk;
     enum data_class data;
-    const char *reason;                 /* "model", "task-fixed", "task-reference", "task-candidate", "default", "fallback" */
+    const char *reason;                 /* "model", "task-fixed", "task-reference", "task-candidate", "default", "fallback", "guard-local" */
     str rule;                           /* how the name became that: "alias gpt-4o", "auto docs (the word docstring)"; empty: it was the name */
     const char *arm;                    /* "primary" */
     str candidates;                     /* names that were possible, comma-separated */
@@ -49,10 +49,12 @@ bool route_is_auto(const struct policy *p, const struct route_ask *ask);
 enum err route_look(struct arena *a, str path, size_t bytes, const struct chat *c, str text, struct features *out);
 /* CLASSIFY: task, risk and data class. ERR_MODEL, ERR_SYNTAX (a bad header). */
 enum err route_classify(struct arena *a, const struct policy *p, const struct route_ask *ask, struct decision *out, struct wire_error *why);
-/* ROUTE: the model, and whether its zone and the caller's key may have this call: ERR_PRIVATE, ERR_GUARD, ERR_FORBIDDEN. The decision is filled also then. */
-enum err route_choose(struct arena *a, const struct policy *p, struct decision *d, struct wire_error *why);
+/* ROUTE: the model, and whether its zone and the caller's key may have this call: ERR_PRIVATE, ERR_FORBIDDEN. The decision is filled also then. */
+enum err route_choose(struct arena *a, struct decision *d, struct wire_error *why);
 
 /* The next model in `from`'s chain of fallbacks that may have this call and is not among `tried`; NULL: none. */
 const struct model *route_fallback(const struct policy *p, const struct decision *d, const struct model *from, const struct model *const *tried, size_t n_tried);
+/* For a call that must stay: the first such model that is not in the cloud zone, or the task's candidate; NULL: none. */
+const struct model *route_local(const struct policy *p, const struct decision *d, const struct model *from, const struct model *const *tried, size_t n_tried);
 
 #endif

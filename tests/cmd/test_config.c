@@ -239,7 +239,7 @@ static void zones_keys_and_names_are_as_written_or_safely_guessed(void **state)
     assert_true(str_eq(lab->provider->url, S("http://lab:8000/v1")));
     assert_int_equal(here->provider->api, API_EMBEDDED);
     assert_true(str_eq(here->file, S("/etc/c.gguf")));
-    assert_true(p->cloud_without_guard && p->default_model == lab);
+    assert_true(c->guard.all.action == GUARD_OFF && p->default_model == lab);
     assert_int_equal(policy_task(p, S("docs"))->data, DATA_PRIVATE);
     buf_free(&errors);
     arena_free(&a);

@@ -98,13 +98,14 @@ class Cloud(unittest.TestCase):
         finally:
             w.close()
 
-    def test_without_guard_off_the_cloud_is_shut(self):
-        w = World({"providers": f"  sky: {{ api: openai, url: http://127.0.0.1:{self.up}/v1, zone: cloud }}", "models": "  frontier: { provider: sky }"}, guard="").start()
+    def test_without_a_vault_the_cloud_is_shut(self):
+        w = World({"providers": f"  sky: {{ api: openai, url: http://127.0.0.1:{self.up}/v1, zone: cloud }}", "models": "  frontier: { provider: sky }"},
+                  guard="guard: { vault: missing/guard.db }").start()
         try:
             client = openai.OpenAI(base_url=f"http://127.0.0.1:{w.port}/v1", api_key="none", max_retries=0)
             with self.assertRaises(openai.PermissionDeniedError) as e:
                 client.chat.completions.create(model="frontier", messages=ASK)
-            self.assertEqual(e.exception.code, "guard_required")
+            self.assertEqual(e.exception.code, "guard_failed")
         finally:
             w.close()
 

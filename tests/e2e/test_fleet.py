@@ -358,7 +358,7 @@ class Attached(unittest.TestCase):
 
     def test_without_a_guard_nothing_is_passed_on(self):
         self.ollama(remote_host="https://ollama.com:443")
-        self.start("ollama", guard="")
+        self.start("ollama", guard="guard: { vault: missing/guard.db }")
         with self.assertRaises(openai.PermissionDeniedError):
             self.w.ask("m")
         self.assertEqual(self.peer.count("/api/chat"), 0)

@@ -15,7 +15,7 @@ class Loading(unittest.TestCase):
         at = f"http://127.0.0.1:{cls.up.port}"
         cls.w = World({"providers": f"  oai: {{ api: openai, url: {at}/v1, zone: machine }}\n  oll: {{ api: ollama, url: {at}, zone: machine }}\n  far: {{ api: ollama, url: {at}, zone: cloud }}",
                        "models": "  gpt: { provider: oai, id: gpt-x, retries: 0 }\n  lama: { provider: oll, id: llama-x, retries: 0, concurrency: 1 }\n  cloudy: { provider: far, id: x }",
-                       "tasks": "  quick: { model: tiny }\n  mine: { model: cloudy }"}, guard="")
+                       "tasks": "  quick: { model: tiny }\n  mine: { model: cloudy }"}, guard="guard: { vault: missing/guard.db }")
         cls.w.config.write_text(cls.w.config.read_text().replace("default: tiny", "default: gpt"))      # which nobody loads by itself
         cls.w.start()
         cls.sdk = ollama.Client(f"http://127.0.0.1:{cls.w.port}", timeout=120)
@@ -72,8 +72,8 @@ class Loading(unittest.TestCase):
 
     def test_4_rights_hold_here_too(self):
         n = len(self.up.seen)
-        self.refused(403, "guard", self.sdk.generate, model="cloudy")
-        self.refused(403, "guard", self.sdk.chat, model="task/mine", keep_alive=0)
+        self.refused(403, "does not leave", self.sdk.generate, model="cloudy")
+        self.refused(403, "does not leave", self.sdk.chat, model="task/mine", keep_alive=0)
         self.refused(404, "there is no model", self.sdk.generate, model="zed")
         self.assertEqual(len(self.up.seen), n)
 

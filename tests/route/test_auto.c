@@ -49,7 +49,7 @@ static void decide(const struct policy *p, struct route_ask *ask, struct decisio
 {
     struct wire_error why = { 0 };
     assert_int_equal(route_classify(&mem, p, ask, d, &why), ERR_OK);
-    assert_int_equal(route_choose(&mem, p, d, &why), ERR_OK);
+    assert_int_equal(route_choose(&mem, d, &why), ERR_OK);
 }
 
 static void a_rule_holds_when_everything_it_asks_for_is_there(void **state)

@@ -1,0 +1,119 @@
+/* The guard's vault as a loop has it: a connection of its own to the file, so no loop waits for another but to write. A value that is new costs one small
+ * transaction (no fsync: synchronous=NORMAL), one that was seen before costs a look into the vault's cache or one read. */
+#include "gate/request.h"
+
+#include "core/log.h"
+#include "ledger/box.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { VAULT_ARENA = 4 << 20, WAIT_MS = 250 };          /* WAIT_MS: for another writer, while this loop does nothing else */
+
+struct gate_vault {
+    struct arena a;
+    struct box *box;
+    struct vault *vault;
+    struct digest of;                   /* what it was opened with */
+};
+
+static enum err vault_get(void *b, struct arena *a, str name, str *value) { return box_get(b, a, name, value); }
+static enum err vault_forget_rows(void *b, str prefix, int64_t before_us) { return box_forget(b, prefix, before_us); }
+
+static enum err vault_put(void *b, const struct vault_row *rows, size_t n, bool fresh, int64_t at_us)
+{
+    struct box_row *r = calloc(n + 1, sizeof *r);
+    if (!r)
+        return ERR_MEMORY;
+    for (size_t i = 0; i < n; i++)
+        r[i] = (struct box_row){ rows[i].name, rows[i].value };
+    enum err e = box_put(b, r, n, fresh, at_us);
+    free(r);
+    return e;
+}
+
+static enum err vault_list(void *b, struct arena *a, str prefix, str after, size_t most, struct vault_row **rows, size_t *n)
+{
+    struct box_row *r = NULL;
+    enum err e = box_list(b, a, prefix, after, most, &r, n);
+    struct vault_row *out = e ? NULL : arena_new(a, struct vault_row, *n + 1);
+    if (!e && !out)
+        e = ERR_LIMIT;
+    for (size_t i = 0; !e && i < *n; i++)
+        out[i] = (struct vault_row){ r[i].name, r[i].value };
+    *rows = out;
+    return e;
+}
+
+static enum err read_key(const struct gate_guard *g, struct seal_key *out)
+{
+    if (g->key.n)
+        return vault_key_read(g->key, out) ? ERR_OK : ERR_FORBIDDEN;
+    return seal_key_load(g->key_file.p, out);
+}
+
+static enum err open_vault(struct gate_vault *v, const struct gate_guard *g, char why[256])
+{
+    struct seal_key key;
+    enum err e = read_key(g, &key);
+    if (e != ERR_OK) {
+        snprintf(why, 256, "its key %.160s %s", g->key.n ? "of the environment" : g->key_file.p,
+                 g->key.n ? "must be 64 hexadecimal digits" : e == ERR_FORBIDDEN ? "must be a file of yours that nobody else may read" : "cannot be read or made");
+        return e;
+    }
+    if ((e = box_open(g->vault.p, &v->box, why)) == ERR_OK) {
+        const struct vault_store store = { v->box, vault_get, vault_put, vault_list, vault_forget_rows };
+        box_patience(v->box, WAIT_MS);
+        e = vault_open(&v->a, &store, &key, 1, &v->vault);
+        if (e != ERR_OK)
+            snprintf(why, 256, "%.200s: %s", g->vault.p, e == ERR_FORBIDDEN ? "its key is another one" : err_text(e));
+    }
+    explicit_bzero(&key, sizeof key);
+    return e;
+}
+
+static void close_vault(struct gate_vault *v)
+{
+    vault_close(v->vault);
+    box_close(v->box);
+    arena_free(&v->a);
+    free(v);
+}
+
+static struct digest names_of(const struct gate_guard *g)
+{
+    const struct digest file = sha256_of(g->key_file), key = sha256_of(g->key);
+    struct digest both = hmac_sha256((str){ (const char *)file.b, sizeof file.b }, (str){ (const char *)key.b, sizeof key.b });
+    return hmac_sha256((str){ (const char *)both.b, sizeof both.b }, g->vault);
+}
+
+enum err gate_vault(struct gate_loop *l, const struct gate_guard *g, struct vault **out)
+{
+    char why[256] = "";
+    const struct digest of = names_of(g);
+    if (l->vault && !digest_eq(&l->vault->of, &of))
+        gate_vault_close(l);            /* the configuration names another one now */
+    if (!l->vault) {
+        struct gate_vault *v = calloc(1, sizeof *v);
+        if (!v)
+            return ERR_MEMORY;
+        arena_init(&v->a, VAULT_ARENA);
+        v->of = of;
+        enum err e = open_vault(v, g, why);
+        if (e != ERR_OK) {
+            log_error("vault_not_open", LOG_C("why", *why ? why : err_text(e)));
+            close_vault(v);
+            return e;
+        }
+        l->vault = v;
+    }
+    *out = l->vault->vault;
+    return ERR_OK;
+}
+
+void gate_vault_close(struct gate_loop *l)
+{
+    if (l->vault)
+        close_vault(l->vault);
+    l->vault = NULL;
+}
