@@ -48,22 +48,34 @@ static bool at_word(str v, size_t at, str word)
     return k == word.n;
 }
 
+/* A word so short that letters drawn at random spell it now and then (one key in some thousands holds "fake", in any case): only as people write it, in
+ * one case or with a capital, and where a word may begin. */
+static bool at_short(str v, size_t at, str word)
+{
+    if (!at_word(v, at, word) || (at && is(v.p[at - 1], C_UPPER)) || (at && is(v.p[at - 1], C_LOWER) && !is(v.p[at], C_UPPER)))
+        return false;
+    size_t upper = 0;
+    for (size_t k = 0; k < word.n; k++)
+        upper += is(v.p[at + k], C_UPPER);
+    return upper == 0 || upper == word.n || (upper == 1 && is(v.p[at], C_UPPER));
+}
+
 /* Words that say that a value stands for another, at one position. By the first letter, because every byte of a value is asked. */
 static bool placeholder_at(str v, size_t i)
 {
     switch (lower(v.p[i])) {
-    case 'y': return at_word(v, i, S("your"));
+    case 'y': return at_short(v, i, S("your"));
     case 'e': return at_word(v, i, S("example")) || at_word(v, i, S("environ"));
     case 'p': return at_word(v, i, S("placeholder")) || at_word(v, i, S("process.env"));
-    case 'x': return at_word(v, i, S("xxxx"));
+    case 'x': return str_starts(str_skip(v, i), S("xxxx")) || str_starts(str_skip(v, i), S("XXXX"));
     case 'c': return at_word(v, i, S("changeme")) || at_word(v, i, S("change_me"));
     case 'r': return at_word(v, i, S("redacted")) || at_word(v, i, S("replace"));
     case 'd': return at_word(v, i, S("dummy"));
     case 'i': return at_word(v, i, S("insert"));
     case 'g': return at_word(v, i, S("getenv"));
-    case 't': return at_word(v, i, S("todo"));
+    case 't': return at_short(v, i, S("todo"));
     case 's': return at_word(v, i, S("sample"));
-    case 'f': return at_word(v, i, S("fake"));
+    case 'f': return at_short(v, i, S("fake"));
     case 'a': return at_word(v, i, S("abcdefgh"));
     case '0': return at_word(v, i, S("00000000"));
     case '1': return at_word(v, i, S("12345678"));
@@ -73,7 +85,7 @@ static bool placeholder_at(str v, size_t i)
     case '*': return at_word(v, i, S("****"));
     case '%': return at_word(v, i, S("%s"));
     case '[': return at_word(v, i, S("[masked"));
-    case '_': return at_word(v, i, S("__"));
+    case '_': return i == 0 && at_word(v, i, S("__"));
     case '\xE2': return at_word(v, i, S("\xE2\x80\xA6"));
     case '<': return true;
     default: return false;
