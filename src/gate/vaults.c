@@ -52,6 +52,9 @@ static enum err read_key(const struct gate_guard *g, struct seal_key *out)
     return seal_key_load(g->key_file.p, out);
 }
 
+/* One loop after the other makes key and file: what a key is written to first is named by the process alone (core/seal.c). */
+static pthread_mutex_t opening = PTHREAD_MUTEX_INITIALIZER;
+
 static enum err open_vault(struct gate_vault *v, const struct gate_guard *g, char why[256])
 {
     struct seal_key key;
@@ -99,7 +102,9 @@ enum err gate_vault(struct gate_loop *l, const struct gate_guard *g, struct vaul
             return ERR_MEMORY;
         arena_init(&v->a, VAULT_ARENA);
         v->of = of;
+        pthread_mutex_lock(&opening);
         enum err e = open_vault(v, g, why);
+        pthread_mutex_unlock(&opening);
         if (e != ERR_OK) {
             log_error("vault_not_open", LOG_C("why", *why ? why : err_text(e)));
             close_vault(v);
