@@ -115,6 +115,12 @@ static const struct { const char *text, *errors; } wrong[] = {
     { ONE "a: [\n", NULL },
     { ONE "\tlisten: x\n", NULL },
     { ONE "listen: \"\xFF\"\n", "c.yaml:2:10: this is not UTF-8\n" },
+    { ONE "guard: { cloud: of }\n", "c.yaml:2:17: cloud must be off, detect, mask, local or block\n" },
+    { ONE "guard: { leave: [IP_ADRESS] }\n", "c.yaml:2:8: guard.leave: there is no type IP_ADRESS (did you mean IP_ADDRESS?)\n" },
+    { ONE "guard: { deny: ['...'] }\n", "c.yaml:2:8: guard.deny: each word has a letter or digit and at most 200 bytes\n" },
+    { ONE "guard: { key: '${KEY}' }\n", "c.yaml:2:8: guard.key: KEY must hold 64 hexadecimal digits\n" },
+    { ONE "guard: { key: 00 }\n", NULL },
+    { ONE "tasks: { t: { model: m, guard: masked } }\n", NULL },
     { "- a\n- b\n", "c.yaml:1:1: the configuration must be a map of options\n" },
 };
 
@@ -174,6 +180,7 @@ static const char *const good[] = {
     "models: { m: { file: \"a\\nb.gguf\" } }\nledger: { path: '${EMPTY:-x}/l.db', retain_bodies: 90d }\nlog: { format: json }\n",
     "models: { m: { file: m.gguf }, n: { file: n.gguf } }\ntasks: { t: { model: m, deadline: 2s, retries: 0 } }\ndefault: auto\n"
     "aliases: { gpt-4o: m, 'claude-*': task/t, some: { m: 1, n: 2 }, x: auto }\n"
+    "guard: { cloud: local, unsure: send, allow: ['*@acme.example', 'a, b'], deny: [Nachtfalke], leave: [IP_ADDRESS, PERSON], restore_secrets: true, limit: 1MiB, vault: v.db, key_file: k }\n"
     "auto: { a: { words: ['a, b', \"it's\"], path: /v1, to: n }, b: { tools: false, images: true, min_bytes: 3KB, to: task/t } }\n",
 };
 
@@ -241,6 +248,33 @@ static void zones_keys_and_names_are_as_written_or_safely_guessed(void **state)
     assert_true(str_eq(here->file, S("/etc/c.gguf")));
     assert_true(c->guard.all.action == GUARD_OFF && p->default_model == lab);
     assert_int_equal(policy_task(p, S("docs"))->data, DATA_PRIVATE);
+    buf_free(&errors);
+    arena_free(&a);
+}
+
+static void a_guard_is_of_all_calls_of_tasks_and_of_models_with_what_belongs_to_them(void **state)
+{
+    static const char text[] = "providers: { p: { api: openai, zone: cloud }, q: { api: vllm, url: 'http://lab:1', zone: cloud }, r: { api: vllm, url: 'http://lab:2', zone: cloud } }\n"
+                               "models: { m: { provider: p, guard: block }, n: { provider: q, replicas: r, guard: 'off' }, o: { provider: p } }\n"
+                               "tasks: { t: { model: m }, u: { model: n, guard: detect } }\n"
+                               "guard: { unsure: block, allow: ['*@acme.de'], leave: [PERSON], restore_secrets: true, limit: 1KiB, key_file: /k }\n";
+    struct config_env e = env(NULL);
+    struct config *c = NULL;
+    struct buf errors = { .max = 1 << 16 };
+    struct arena a;
+    (void)state;
+    arena_init(&a, CONFIG_ARENA);
+    if (config_load_text(&a, str_of(text), "/etc/c.yaml", &e, &c, &errors) != ERR_OK)
+        fail_msg("%.*s", STR_ARG(buf_str(&errors)));
+    const struct gate_guard *g = &c->guard;
+    assert_true(g->all.action == GUARD_UNSET && g->all.unsure == GUARD_BLOCK && g->all.types[GUARD_PERSON].action == GUARD_OFF && g->all.types[GUARD_EMAIL].action == GUARD_UNSET);
+    assert_true(g->all.types[GUARD_SECRET].restore == GUARD_RESTORE && g->all.n_allow == 1 && str_eq(g->all.allow[0].text, S("*@acme.de")) && g->all.allow[0].type == GUARD_N_TYPES);
+    assert_true(g->body_max == 1024 && str_eq(g->key_file, S("/k")) && str_ends(g->vault, S("/guard.db")) && !g->key.n);
+    assert_int_equal(c->policy.n_all, 4);       /* the replica has the word of its model */
+    static const enum guard_action models_say[] = { GUARD_BLOCK, GUARD_OFF, GUARD_UNSET, GUARD_OFF };
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(g->models[i].action, models_say[i]);
+    assert_true(g->tasks[0].action == GUARD_UNSET && g->tasks[1].action == GUARD_DETECT);
     buf_free(&errors);
     arena_free(&a);
 }
@@ -316,6 +350,7 @@ int main(void)
         cmocka_unit_test(what_is_in_force_reads_back_as_itself),
         cmocka_unit_test(zones_keys_and_names_are_as_written_or_safely_guessed),
         cmocka_unit_test(an_admin_key_is_whole_and_only_its_owner_reads_it),
+        cmocka_unit_test(a_guard_is_of_all_calls_of_tasks_and_of_models_with_what_belongs_to_them),
         cmocka_unit_test(without_a_file_the_models_of_the_folder_are_served),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
