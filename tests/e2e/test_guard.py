@@ -413,6 +413,20 @@ class Guarded(unittest.TestCase):
             self.assertTrue(all(line.startswith(("event: ", "data: ")) or not line for line in data.split("\n")))
         self.unseen(value)
 
+    def test_what_is_held_back_of_a_text_comes_before_its_end(self):
+        kind, value, said = plant(self.rng, ("EMAIL",))
+        said += ", see [EMAI"             # which may still become a placeholder, when the text ends
+        for model in ("once", "claude", "lama"):
+            for dialect, (path, body) in {"openai": ("/v1/chat/completions", {"messages": []}), "anthropic": ("/v1/messages", {"messages": [], "max_tokens": 9}),
+                                          "ollama": ("/api/chat", {"messages": []}), "responses": ("/v1/responses", {"input": said, "store": False})}.items():
+                body = {**body, "model": model, "stream": True, **({"messages": [{"role": "user", "content": said}]} if "messages" in body else {})}
+                status, _, data = self.post(path, body)
+                text, thinking, _ = understood(dialect, data, True)
+                self.assertEqual((status, text, thinking), (200, said, "hm " + said), (model, dialect))
+        status, _, data = self.post("/v1/completions", {"model": "once", "prompt": said, "stream": True})
+        self.assertEqual(understood("openai", data, True)[0], said)
+        self.unseen(value)
+
     def test_litellm_41600_placeholders_stay_over_turns_and_restarts(self):
         kind, value, said = plant(self.rng, ("EMAIL",))
         self.assertIn(value, self.chat(said)[2])
