@@ -48,7 +48,17 @@ const struct flag
     flag_name = { "name", 'n', FLAG_TEXT, AT(name), "NAME", "what clients call it (default: after its file, or as the registry does)" },
     flag_sha256 = { "sha256", 0, FLAG_TEXT, AT(sha256), "HEX", "what the file's SHA-256 must be" },
     flag_copy = { "copy", 0, FLAG_BOOL, AT(copy), NULL, "a file of this disk: copy it, instead of giving it a second name" },
-    flag_on_disk = { "all", 'a', FLAG_BOOL, AT(on_disk), NULL, "also models on this disk that the configuration does not name" };
+    flag_on_disk = { "all", 'a', FLAG_BOOL, AT(on_disk), NULL, "also models on this disk that the configuration does not name" },
+    flag_out = { "out", 'o', FLAG_TEXT, AT(out), "DIR", "write the results into this folder, by the same paths" },
+    flag_in_place = { "in-place", 'i', FLAG_BOOL, AT(in_place), NULL, "replace each file by its result; mode and times stay" },
+    flag_restore = { "restore", 'r', FLAG_BOOL, AT(restore), NULL, "the way back: what the vault knows of placeholders is put in their place" },
+    flag_dry_run = { "dry-run", 'n', FLAG_BOOL, AT(dry_run), NULL, "write nothing, say what would be found" },
+    flag_report = { "report", 0, FLAG_TEXT, AT(report), "FILE", "counts by file, type and rule: JSON, or a page when it ends in .html" },
+    flag_keep_secrets = { "keep-secrets", 0, FLAG_BOOL, AT(keep_secrets), NULL, "keep secrets in the vault, too, so that --restore puts them back" },
+    flag_jobs = { "jobs", 0, FLAG_COUNT, AT(jobs), "N", "so many files at once, at most 8 (default: the cores)" },
+    flag_vault = { "vault", 0, FLAG_TEXT, AT(vault), "FILE", "the vault (default: guard.db beside the ledger)" },
+    flag_key_file = { "key", 'k', FLAG_TEXT, AT(key), "FILE", "its key (default: HEARTH_GUARD_KEY, then guard.key beside the ledger)" },
+    flag_show_values = { "show-values", 0, FLAG_BOOL, AT(show_values), NULL, "the values, too; on a terminal only" };
 
 int cmd_fail(int code, const char *hint, const char *fmt, ...)
 {
@@ -122,7 +132,7 @@ static int parse_flag(struct cmd *c, int argc, char **argv, int *i)
 int command_parse(struct cmd *c, int argc, char **argv)
 {
     bool only_args = false;
-    c->f = (struct flags){ .limit = -1, .max_tokens = -1, .seed = -1, .requests = -1, .tokens = -1, .temperature = NAN, .per_day = NAN, .per_month = NAN };
+    c->f = (struct flags){ .limit = -1, .max_tokens = -1, .seed = -1, .requests = -1, .tokens = -1, .jobs = -1, .temperature = NAN, .per_day = NAN, .per_month = NAN };
     c->argv = argv;
     c->argc = 0;
     for (int i = 0; i < argc; i++) {

@@ -1,0 +1,87 @@
+/* `hearth guard explain`: what the finder sees in a file, and why. */
+#include "cmd/sanitize.h"
+#include "cmd/term.h"
+#include "core/json.h"
+
+struct explaining { struct cmd *c; };
+
+static void each_place(void *ctx, const struct sanitize_place *p)
+{
+    const struct explaining *x = ctx;
+    if (x->c->f.json) {
+        struct buf b = { .max = 1 << 20 };
+        struct json_out o;
+        json_out_init(&o, &b);
+        json_open(&o, '{');
+        json_put_key(&o, S("line"));
+        json_put_i64(&o, (int64_t)p->line);
+        json_put_key(&o, S("column"));
+        json_put_i64(&o, (int64_t)p->column);
+        json_put_key(&o, S("type"));
+        json_put_str(&o, str_of(guard_type_name(p->type)));
+        json_put_key(&o, S("rule"));
+        json_put_str(&o, str_of(guard_rule_name(p->rule)));
+        json_put_key(&o, S("score"));
+        json_put_i64(&o, p->score);
+        json_put_key(&o, S("context"));
+        json_put_str(&o, p->context);
+        json_close(&o, '}');
+        printf("%.*s\n", STR_ARG(buf_str(&b)));
+        buf_free(&b);
+        return;
+    }
+    char place[48];
+    snprintf(place, sizeof place, "%zu:%zu", p->line, p->column);
+    printf("%-9s %s%-13s%s %-20s %3d  ", place, term_out("1"), guard_type_name(p->type), term_out("0"), guard_rule_name(p->rule), p->score);
+    if (x->c->f.show_values && term_is_out()) {
+        fputs(term_out("33"), stdout);
+        term_cell(stdout, p->value, 60, false);
+        printf("%s  ", term_out("0"));
+    }
+    term_cell(stdout, p->context, 120, false);
+    fputc('\n', stdout);
+}
+
+static int sum_up(const struct cmd *c, const struct sanitize_file *f)
+{
+    size_t n = 0;
+    if (f->state == FILE_FAILED)
+        return cmd_fail(EXIT_FAILED, NULL, "%s: %s", f->path, f->why);
+    if (f->state == FILE_BINARY)
+        return cmd_fail(EXIT_FAILED, NULL, "%s is binary", f->path);
+    for (int t = 0; t < GUARD_N_TYPES; t++)
+        n += f->found[t];
+    if (c->f.json)
+        sanitize_json(stdout, f);
+    else if (n)
+        sanitize_line(stdout, f);
+    else
+        printf("%s: nothing was found\n", f->path);
+    return n ? EXIT_FOUND : EXIT_DONE;
+}
+
+static int guard_run(struct cmd *c)
+{
+    if (strcmp(c->argv[0], "explain") != 0)
+        return cmd_fail(EXIT_USAGE, "See: hearth guard --help", "hearth guard knows explain, not %s", c->argv[0]);
+    if (c->f.show_values && (!term_is_out() || c->f.json))
+        return cmd_fail(EXIT_USAGE, "Leave it out, or look at a terminal.", "--show-values shows values on a terminal only, never in a pipe or a file");
+    struct explaining x = { c };
+    struct sanitize_job job = { .dry = true, .on_place = each_place, .ctx = &x, .policy = guard_policy_join(NULL, 0) };
+    struct sanitize_file f = { .path = c->argv[1] };
+    sanitize_job_init(&job);
+    if (guard_finder_new(NULL, &job.finder) != ERR_OK)
+        return cmd_fail(EXIT_FAILED, NULL, "%s", err_text(ERR_MEMORY));
+    sanitize_one(&job, NULL, &c->arena, &f);
+    guard_finder_free(job.finder);
+    return sum_up(c, &f);
+}
+
+const struct command command_guard = {
+    .name = "guard", .args = "explain FILE|-", .brief = "what is found in a file, by which rule, and how sure",
+    .about = "A line for each place: line and column, type, rule, score from 0 to 100, and what stands around it, with every value as its type. A check digit or a\n"
+             "telling name of a field gives a higher score than a form alone; from 50 on it is masked. Nothing is written, and no value is shown, but on a\n"
+             "terminal with --show-values. Ends with 3 when something was found, 0 when nothing.",
+    .examples = "  hearth guard explain mail.txt\n  hearth guard explain mail.txt --show-values\n  git diff | hearth guard explain -",
+    .flags = { &flag_show_values, &flag_json }, .min_args = 2, .max_args = 2, .run = guard_run,
+};
