@@ -343,6 +343,8 @@ static bool step(const struct writer *w, struct cursor *c)
         return false;                   /* no UTF-8 */
     if (w->s->kind == SANITIZE_TABLE && !w->s->quoted && memchr(",;\t|", ch, 4))
         return false;
+    if (w->s->kind == SANITIZE_JSON && !w->s->quoted && memchr("{}[]:,", ch, 6))
+        return false;
     return (unsigned char)ch >= 0x20 && ch != '"' && ch != '\\' && !mark;
 }
 
@@ -564,7 +566,9 @@ static enum err keep_rest(struct writer *w, str tail, struct buf *text)
 {
     struct sanitizer *s = w->s;
     struct buf rest = { .max = text->max };
-    enum err e = buf_put(&rest, (str){ s->head, s->head_n });
+    enum err e = buf_reserve(&rest, s->head_n + text->n);
+    if (!e)
+        e = buf_put(&rest, (str){ s->head, s->head_n });
     while (w->c.at < w->v->n && !e) {
         bool is_record;
         e = buf_put(&rest, stretch(w->v, &w->c, w->v->n, &is_record));
