@@ -26,26 +26,32 @@ struct box {
     sqlite3_stmt *q[STATEMENTS];
 };
 
+static bool is_made(sqlite3 *db) { return store_int(db, "PRAGMA application_id") == BOX_APPLICATION_ID && store_int(db, "PRAGMA user_version") == BOX_VERSION; }
+
+/* Several may open a new one at once: the first has made it when the others may look. */
 static enum err make_schema(sqlite3 *db, const char *path, char why[256])
 {
     char set[96];
-    int64_t version = store_int(db, "PRAGMA user_version"), id = store_int(db, "PRAGMA application_id");
-    bool empty = store_int(db, "SELECT count(*) FROM sqlite_schema") == 0;
-    if (version == BOX_VERSION && id == BOX_APPLICATION_ID)
+    if (is_made(db))
         return ERR_OK;
-    if (!empty || version != 0) {
-        snprintf(why, 256, "%.200s is a database of something else, or of a newer hearth", path);
-        return ERR_STORE;
-    }
     snprintf(set, sizeof set, "PRAGMA application_id = %d; PRAGMA user_version = %d", BOX_APPLICATION_ID, BOX_VERSION);
-    /* Two that open it at once: the second finds the table made. */
-    if (store_exec(db, "BEGIN IMMEDIATE") || store_exec(db, "CREATE TABLE IF NOT EXISTS box (name BLOB PRIMARY KEY, at_us INTEGER NOT NULL, value BLOB NOT NULL) STRICT, WITHOUT ROWID") ||
-        store_exec(db, set) || store_exec(db, "COMMIT")) {
-        snprintf(why, 256, "%.120s cannot be written: %.100s", path, sqlite3_errmsg(db));
-        (void)store_exec(db, "ROLLBACK");
-        return ERR_STORE;
+    if (store_exec(db, "BEGIN IMMEDIATE"))
+        goto failed;
+    if (!is_made(db)) {
+        if (store_int(db, "SELECT count(*) FROM sqlite_schema") || store_int(db, "PRAGMA user_version")) {
+            snprintf(why, 256, "%.200s is a database of something else, or of a newer hearth", path);
+            (void)store_exec(db, "ROLLBACK");
+            return ERR_STORE;
+        }
+        if (store_exec(db, "CREATE TABLE box (name BLOB PRIMARY KEY, at_us INTEGER NOT NULL, value BLOB NOT NULL) STRICT, WITHOUT ROWID") || store_exec(db, set))
+            goto failed;
     }
-    return ERR_OK;
+    if (store_exec(db, "COMMIT") == ERR_OK)
+        return ERR_OK;
+failed:
+    snprintf(why, 256, "%.120s cannot be written: %.100s", path, sqlite3_errmsg(db));
+    (void)store_exec(db, "ROLLBACK");
+    return ERR_STORE;
 }
 
 /* Made here and not by SQLite, so that it never lies there for others to read, not even for a moment. */

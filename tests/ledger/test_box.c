@@ -1,6 +1,7 @@
 /* A table of blobs in a file: what transactions, prefixes and modes promise. */
 #include "ledger/box.h"
 
+#include <pthread.h>
 #include <setjmp.h>
 #include <sqlite3.h>
 #include <stdarg.h>
@@ -115,11 +116,40 @@ static void another_writer_is_waited_for_as_long_as_was_said(void **state)
     box_close(b);
 }
 
+enum { OPENERS = 6, NEW_FILES = 40 };
+
+static void *open_it(void *said)
+{
+    struct box *b = NULL;
+    if (box_open(path, &b, said) == ERR_OK)
+        box_close(b);
+    return b ? NULL : said;
+}
+
+static void a_new_one_may_be_opened_by_several_at_once(void **state)
+{
+    for (int i = 0; i < NEW_FILES; i++) {
+        pthread_t thread[OPENERS];
+        static char said[OPENERS][256];
+        for (int k = 0; k < OPENERS; k++)
+            assert_int_equal(pthread_create(&thread[k], NULL, open_it, said[k]), 0);
+        for (int k = 0; k < OPENERS; k++) {
+            void *why_not;
+            assert_int_equal(pthread_join(thread[k], &why_not), 0);
+            if (why_not)
+                fail_msg("%s", (char *)why_not);
+        }
+        assert_int_equal(teardown(state), 0);
+        assert_int_equal(setup(state), 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(rows_are_put_whole_and_listed_in_order, setup, teardown),
         cmocka_unit_test_setup_teardown(a_file_that_is_none_of_ours_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_new_one_may_be_opened_by_several_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(another_writer_is_waited_for_as_long_as_was_said, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
