@@ -56,8 +56,8 @@ const struct flag
     flag_report = { "report", 0, FLAG_TEXT, AT(report), "FILE", "counts by file, type and rule: JSON, or a page when it ends in .html" },
     flag_keep_secrets = { "keep-secrets", 0, FLAG_BOOL, AT(keep_secrets), NULL, "keep secrets in the vault, too, so that --restore puts them back" },
     flag_jobs = { "jobs", 0, FLAG_COUNT, AT(jobs), "N", "so many files at once, at most 8 (default: the cores)" },
-    flag_vault = { "vault", 0, FLAG_TEXT, AT(vault), "FILE", "the vault (default: guard.db beside the ledger)" },
-    flag_key_file = { "key", 'k', FLAG_TEXT, AT(key), "FILE", "its key (default: HEARTH_GUARD_KEY, then guard.key beside the ledger)" },
+    flag_vault = { "vault", 0, FLAG_TEXT, AT(vault), "FILE", "the vault (default: the gate's, guard.vault)" },
+    flag_key_file = { "key", 'k', FLAG_TEXT, AT(key), "FILE", "its key (default: HEARTH_GUARD_KEY, then the gate's)" },
     flag_show_values = { "show-values", 0, FLAG_BOOL, AT(show_values), NULL, "the values, too; on a terminal only" };
 
 int cmd_fail(int code, const char *hint, const char *fmt, ...)

@@ -43,7 +43,7 @@ enum err sanitize_gather(struct sanitize_files *f, const char *path, const char 
 
 struct sanitize_vault { const char *path; struct seal_key key; };
 struct sanitize_open { struct box *box; struct arena arena; struct vault *vault; };
-/* Where the vault and its key are, by --vault, --key, HEARTH_GUARD_KEY or beside the ledger. `exists`: it is not to be made. An exit_code, said. */
+/* Where the vault and its key are, by --vault, --key, the configuration or HEARTH_GUARD_KEY. `exists`: it is not to be made. An exit_code, said. */
 int sanitize_vault_find(struct cmd *c, bool exists, struct sanitize_vault *out);
 /* One for each thread. */
 enum err sanitize_vault_open(const struct sanitize_vault *k, struct sanitize_open *out, char why[256]);

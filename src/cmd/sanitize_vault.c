@@ -54,19 +54,22 @@ static int key_of(const struct cmd *c, const char *path, bool exists, struct sea
 int sanitize_vault_find(struct cmd *c, bool exists, struct sanitize_vault *out)
 {
     struct app_config *k = NULL;
-    const char *dir = ".", *key = c->f.key;
+    const char *key = c->f.key;
+    bool given = false;                 /* the key itself, by the configuration */
     out->path = c->f.vault;
     if (!out->path || !key) {
         int code = app_load(c, false, &k);
         if (code)
             return code;
-        const char *ledger = k->config->ledger.path.p, *slash = strrchr(ledger, '/');
-        dir = slash ? arena_cstr(&c->arena, str_slice(ledger, (size_t)(slash - ledger))) : ".";
-        app_unload(k);
+        /* Those of the gate, so that what it masks and what is masked here is the same. */
+        const struct gate_guard *g = &k->config->guard;
         if (!out->path)
-            out->path = arena_cstr(&c->arena, arena_printf(&c->arena, "%s/guard.db", dir));
+            out->path = arena_cstr(&c->arena, g->vault);
         if (!key)
-            key = arena_cstr(&c->arena, arena_printf(&c->arena, "%s/guard.key", dir));
+            key = arena_cstr(&c->arena, g->key_file);
+        if (!c->f.key && g->key.n && vault_key_read(g->key, &out->key))
+            given = true;
+        app_unload(k);
     }
     if (!out->path || !key)
         return cmd_fail(EXIT_FAILED, NULL, "%s", err_text(ERR_MEMORY));
@@ -74,7 +77,7 @@ int sanitize_vault_find(struct cmd *c, bool exists, struct sanitize_vault *out)
         return cmd_fail(EXIT_MISSING, "Name the vault that the files were sanitized with by --vault FILE.", "the vault %s cannot be opened: %s", out->path, strerror(errno));
     if (!exists && (app_make_parents(out->path) != ERR_OK || app_make_parents(key) != ERR_OK))
         return cmd_fail(EXIT_FAILED, NULL, "the folder of the vault %s cannot be made: %s", out->path, strerror(errno));
-    return key_of(c, key, exists, &out->key);
+    return given ? EXIT_DONE : key_of(c, key, exists, &out->key);
 }
 
 enum err sanitize_vault_open(const struct sanitize_vault *k, struct sanitize_open *out, char why[256])

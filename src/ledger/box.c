@@ -3,7 +3,9 @@
 
 #include "ledger/store.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -54,15 +56,20 @@ failed:
     return ERR_STORE;
 }
 
-/* Made here and not by SQLite, so that it never lies there for others to read, not even for a moment. */
+/* Made here and not by SQLite, so that it never lies there for others to read, not even for a moment. Under another name, since a descriptor of a database
+ * that somebody has open may not be closed: with it go the locks that this process has there (sqlite.org/howtocorrupt.html, 2.2). */
 static enum err make_file(const char *path, char why[256])
 {
     struct stat st;
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    bool ours = fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
-    if (fd >= 0)
+    char made[PATH_MAX];
+    int n = snprintf(made, sizeof made, "%s.XXXXXX", path), fd = -1;
+    if (stat(path, &st) != 0 && errno == ENOENT && n > 0 && (size_t)n < sizeof made && (fd = mkostemp(made, O_CLOEXEC)) >= 0) {
         close(fd);
-    if (!ours) {
+        int linked = link(made, path);  /* where another was first, its file is as good; what else went wrong is seen below */
+        (void)linked;
+        unlink(made);
+    }
+    if (stat(path, &st) != 0 || !S_ISREG(st.st_mode)) {
         snprintf(why, 256, "%.200s cannot be opened for writing", path);
         return ERR_STORE;
     }
@@ -71,6 +78,19 @@ static enum err make_file(const char *path, char why[256])
         return ERR_FORBIDDEN;
     }
     return ERR_OK;
+}
+
+/* SQLite does not wait for its lock here, whatever patience it has otherwise: several that open a new file at once would fail. */
+static enum err begin_log(sqlite3 *db)
+{
+    enum { TRIES = 500, PAUSE_MS = 10 };
+    for (int i = 0; i < TRIES; i++) {
+        enum err e = store_exec(db, "PRAGMA journal_mode = WAL");
+        if (!e || (sqlite3_errcode(db) & 0xFF) != SQLITE_BUSY)
+            return e;
+        sqlite3_sleep(PAUSE_MS);
+    }
+    return ERR_STORE;
 }
 
 enum err box_open(const char *path, struct box **out, char why[256])
@@ -84,7 +104,7 @@ enum err box_open(const char *path, struct box **out, char why[256])
         return ERR_MEMORY;
     }
     e = store_open_db(path, NULL, SQLITE_OPEN_READWRITE, &b->db, why);
-    if (!e && (store_exec(b->db, "PRAGMA journal_mode = WAL") || store_exec(b->db, "PRAGMA synchronous = NORMAL"))) {
+    if (!e && (begin_log(b->db) || store_exec(b->db, "PRAGMA synchronous = NORMAL"))) {
         snprintf(why, 256, "%.120s cannot be written: %.100s", path, sqlite3_errmsg(b->db));
         e = ERR_STORE;
     }

@@ -116,7 +116,7 @@ static void another_writer_is_waited_for_as_long_as_was_said(void **state)
     box_close(b);
 }
 
-enum { OPENERS = 6, NEW_FILES = 40 };
+enum { OPENERS = 6, NEW_FILES = 100 };
 
 static void *open_it(void *said)
 {
