@@ -32,13 +32,13 @@ class Sdk(unittest.TestCase):
         self.assertEqual(len(row["fingerprint"]), 64)
 
     def test_stream_with_usage(self):
-        chunks = list(self.client.chat.completions.create(model="default", messages=ASK, max_tokens=10, stream=True, stream_options={"include_usage": True}))
+        chunks = list(self.client.chat.completions.create(model="default", messages=ASK, max_tokens=10, temperature=0, stream=True, stream_options={"include_usage": True}))
         self.assertEqual(chunks[-1].choices, [])
         self.assertEqual(chunks[-1].usage.completion_tokens, 10)
         self.assertEqual([c.choices[0].finish_reason for c in chunks[:-1] if c.choices[0].finish_reason], ["length"])
 
     def test_usage_is_recorded_and_not_sent_when_nobody_asked(self):
-        stream = self.client.chat.completions.with_raw_response.create(model="tiny", messages=ASK, max_tokens=5, stream=True)
+        stream = self.client.chat.completions.with_raw_response.create(model="tiny", messages=ASK, max_tokens=5, temperature=0, stream=True)
         chunks = list(stream.parse())
         self.assertTrue(all(c.choices for c in chunks))
         self.assertEqual(self.row(stream.headers["x-hearth-call"])["output_tokens"], 5)
