@@ -39,10 +39,10 @@ static void say(struct work *w, const struct sanitize_file *f)
 static void *work_run(void *ctx)
 {
     struct work *w = ctx;
-    struct sanitize_open open = { 0 };
+    struct vault_file *vault = NULL;
     struct arena a;
     char why[256] = "";
-    enum err e = w->job.vault ? sanitize_vault_open(&w->vault, &open, why) : ERR_OK;
+    enum err e = w->job.vault ? vault_file_open(w->vault.path, &w->vault.key, 0, &vault, why) : ERR_OK;
     arena_init(&a, 64 << 20);
     pthread_mutex_lock(&w->job.lock);
     if (e)
@@ -51,7 +51,7 @@ static void *work_run(void *ctx)
         struct sanitize_file *f = &w->files.v[w->next++];
         if (f->state == FILE_WAITS) {
             pthread_mutex_unlock(&w->job.lock);
-            sanitize_one(&w->job, open.vault, &a, f);
+            sanitize_one(&w->job, vault, &a, f);
             pthread_mutex_lock(&w->job.lock);
         }
         if (f->why)                     /* what it says lies in this thread's memory */
@@ -63,8 +63,7 @@ static void *work_run(void *ctx)
     pthread_cond_broadcast(&w->over);
     pthread_mutex_unlock(&w->job.lock);
     arena_free(&a);
-    if (w->job.vault && !e)
-        sanitize_vault_close(&open);
+    vault_file_close(vault);
     return NULL;
 }
 

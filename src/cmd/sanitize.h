@@ -1,4 +1,4 @@
-/* cmd/sanitize.h: what `hearth sanitize` and `hearth guard explain` share: files, the vault on disk, one file's way. Includes: cmd, guard, ledger.
+/* cmd/sanitize.h: what `hearth sanitize` and `hearth guard explain` share: files, the vault on disk, one file's way. Includes: cmd, gate, guard.
  *
  * Memory is bounded whatever the files are: those up to SANITIZE_WHOLE are looked at whole, as many at once as fit into that together; larger ones
  * in pieces of SANITIZE_PIECE. */
@@ -6,8 +6,8 @@
 #define HEARTH_CMD_SANITIZE_H
 
 #include "cmd/command.h"
+#include "gate/vault_file.h"
 #include "guard/sanitize.h"
-#include "ledger/box.h"
 
 #include <pthread.h>
 #include <sys/stat.h>
@@ -42,14 +42,8 @@ enum err sanitize_gather(struct sanitize_files *f, const char *path, const char 
 /* ---- the vault on disk ---- */
 
 struct sanitize_vault { const char *path; struct seal_key key; };
-struct sanitize_open { struct box *box; struct arena arena; struct vault *vault; };
 /* Where the vault and its key are, by --vault, --key, the configuration or HEARTH_GUARD_KEY. `exists`: it is not to be made. An exit_code, said. */
 int sanitize_vault_find(struct cmd *c, bool exists, struct sanitize_vault *out);
-/* One for each thread. */
-enum err sanitize_vault_open(const struct sanitize_vault *k, struct sanitize_open *out, char why[256]);
-void sanitize_vault_close(struct sanitize_open *o);
-/* What was put lies on the disk, also if the power goes. */
-enum err sanitize_vault_sync(const struct sanitize_vault *k);
 
 /* ---- a file ---- */
 
@@ -68,8 +62,8 @@ struct sanitize_job {                   /* set once, shared by all threads */
     size_t rules[SANITIZE_RULES];
 };
 void sanitize_job_init(struct sanitize_job *j);
-/* Fills f->state and the counts. `vault` is of this thread; NULL in a dry run. `a` holds what is said. */
-void sanitize_one(struct sanitize_job *j, struct vault *vault, struct arena *a, struct sanitize_file *f);
+/* Fills f->state and the counts. `vault` is of this thread, and on the disk before a file that needs it is; NULL in a dry run. `a` holds what is said. */
+void sanitize_one(struct sanitize_job *j, struct vault_file *vault, struct arena *a, struct sanitize_file *f);
 
 /* ---- what is said ---- */
 

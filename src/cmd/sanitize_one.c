@@ -14,6 +14,7 @@ enum { HEAD = 8000, WRITES = 64 << 10, ARENA_LEAST = 8 << 20, ARENA_PIECE = 40 <
 struct one {
     struct sanitize_job *j;
     struct sanitize_file *f;
+    struct vault_file *file;
     struct vault *vault;
     struct arena *said;
     struct arena a;
@@ -151,7 +152,7 @@ static enum err temp_settle(struct one *o)
         return fail_errno(o, "its owner cannot be kept");
     if (fchmod(o->out, o->st.st_mode & 07777) || futimens(o->out, times) || fsync(o->out))
         return fail_errno(o, "the result cannot be written");
-    if (o->j->vault && sanitize_vault_sync(o->j->vault) != ERR_OK)
+    if (o->file && vault_file_sync(o->file) != ERR_OK)
         return fail_errno(o, "the vault cannot be written");
     if (o->j->in_place && (stat(o->target, &now) || now.st_ino != o->st.st_ino || now.st_size != o->st.st_size || now.st_mtim.tv_sec != o->st.st_mtim.tv_sec ||
                            now.st_mtim.tv_nsec != o->st.st_mtim.tv_nsec))
@@ -347,9 +348,9 @@ static enum err process(struct one *o)
     return e;
 }
 
-void sanitize_one(struct sanitize_job *j, struct vault *vault, struct arena *a, struct sanitize_file *f)
+void sanitize_one(struct sanitize_job *j, struct vault_file *vault, struct arena *a, struct sanitize_file *f)
 {
-    struct one o = { .j = j, .f = f, .vault = vault, .said = a, .in = -1, .out = -1, .pending = { .max = 8 << 20 } };
+    struct one o = { .j = j, .f = f, .file = vault, .vault = vault ? vault_file_vault(vault) : NULL, .said = a, .in = -1, .out = -1, .pending = { .max = 8 << 20 } };
     (void)process(&o);                  /* what went wrong stands in the file's state */
     if (o.temp_made)
         (void)unlink(o.temp);

@@ -2,7 +2,7 @@
  *
  *   guard.c    what is about to leave for a cloud: searched, masked, kept here or refused
  *   unmask.c   what comes back: values in the place of placeholders, in streams and in whole replies
- *   vaults.c   the vault of each loop, which is opened by the first call that leaves
+ *   vaults.c   the vault of each loop, which is opened by the first call that leaves (vault_file.c)
  *
  * A try that stays asks gate_zone() and nothing else of all this. */
 #ifndef HEARTH_GATE_GUARD_H

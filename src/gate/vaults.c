@@ -3,47 +3,17 @@
 #include "gate/request.h"
 
 #include "core/log.h"
-#include "ledger/box.h"
+#include "gate/vault_file.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { VAULT_ARENA = 4 << 20, WAIT_MS = 250 };          /* WAIT_MS: for another writer, while this loop does nothing else */
+enum { WAIT_MS = 250 };                 /* for another writer, while this loop does nothing else */
 
 struct gate_vault {
-    struct arena a;
-    struct box *box;
-    struct vault *vault;
+    struct vault_file *file;
     struct digest of;                   /* what it was opened with */
 };
-
-static enum err vault_get(void *b, struct arena *a, str name, str *value) { return box_get(b, a, name, value); }
-static enum err vault_forget_rows(void *b, str prefix, int64_t before_us) { return box_forget(b, prefix, before_us); }
-
-static enum err vault_put(void *b, const struct vault_row *rows, size_t n, bool fresh, int64_t at_us)
-{
-    struct box_row *r = calloc(n + 1, sizeof *r);
-    if (!r)
-        return ERR_MEMORY;
-    for (size_t i = 0; i < n; i++)
-        r[i] = (struct box_row){ rows[i].name, rows[i].value };
-    enum err e = box_put(b, r, n, fresh, at_us);
-    free(r);
-    return e;
-}
-
-static enum err vault_list(void *b, struct arena *a, str prefix, str after, size_t most, struct vault_row **rows, size_t *n)
-{
-    struct box_row *r = NULL;
-    enum err e = box_list(b, a, prefix, after, most, &r, n);
-    struct vault_row *out = e ? NULL : arena_new(a, struct vault_row, *n + 1);
-    if (!e && !out)
-        e = ERR_LIMIT;
-    for (size_t i = 0; !e && i < *n; i++)
-        out[i] = (struct vault_row){ r[i].name, r[i].value };
-    *rows = out;
-    return e;
-}
 
 static enum err read_key(const struct gate_guard *g, struct seal_key *out)
 {
@@ -64,22 +34,14 @@ static enum err open_vault(struct gate_vault *v, const struct gate_guard *g, cha
                  g->key.n ? "must be 64 hexadecimal digits" : e == ERR_FORBIDDEN ? "must be a file of yours that nobody else may read" : "cannot be read or made");
         return e;
     }
-    if ((e = box_open(g->vault.p, &v->box, why)) == ERR_OK) {
-        const struct vault_store store = { v->box, vault_get, vault_put, vault_list, vault_forget_rows };
-        box_patience(v->box, WAIT_MS);
-        e = vault_open(&v->a, &store, &key, 1, &v->vault);
-        if (e != ERR_OK)
-            snprintf(why, 256, "%.200s: %s", g->vault.p, e == ERR_FORBIDDEN ? "its key is another one" : err_text(e));
-    }
+    e = vault_file_open(g->vault.p, &key, WAIT_MS, &v->file, why);
     explicit_bzero(&key, sizeof key);
     return e;
 }
 
 static void close_vault(struct gate_vault *v)
 {
-    vault_close(v->vault);
-    box_close(v->box);
-    arena_free(&v->a);
+    vault_file_close(v->file);
     free(v);
 }
 
@@ -100,7 +62,6 @@ enum err gate_vault(struct gate_loop *l, const struct gate_guard *g, struct vaul
         struct gate_vault *v = calloc(1, sizeof *v);
         if (!v)
             return ERR_MEMORY;
-        arena_init(&v->a, VAULT_ARENA);
         v->of = of;
         pthread_mutex_lock(&opening);
         enum err e = open_vault(v, g, why);
@@ -112,7 +73,7 @@ enum err gate_vault(struct gate_loop *l, const struct gate_guard *g, struct vaul
         }
         l->vault = v;
     }
-    *out = l->vault->vault;
+    *out = vault_file_vault(l->vault->file);
     return ERR_OK;
 }
 

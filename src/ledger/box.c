@@ -58,18 +58,22 @@ failed:
 
 /* Made here and not by SQLite, so that it never lies there for others to read, not even for a moment. Under another name, since a descriptor of a database
  * that somebody has open may not be closed: with it go the locks that this process has there (sqlite.org/howtocorrupt.html, 2.2). */
+static bool make_empty(const char *path)
+{
+    char made[PATH_MAX];
+    int n = snprintf(made, sizeof made, "%s.XXXXXX", path), fd = n > 0 && (size_t)n < sizeof made ? mkostemp(made, O_CLOEXEC) : -1;
+    if (fd < 0)
+        return false;
+    close(fd);
+    bool there = link(made, path) == 0 || errno == EEXIST;      /* another may have been first */
+    unlink(made);
+    return there;
+}
+
 static enum err make_file(const char *path, char why[256])
 {
     struct stat st;
-    char made[PATH_MAX];
-    int n = snprintf(made, sizeof made, "%s.XXXXXX", path), fd = -1;
-    if (stat(path, &st) != 0 && errno == ENOENT && n > 0 && (size_t)n < sizeof made && (fd = mkostemp(made, O_CLOEXEC)) >= 0) {
-        close(fd);
-        int linked = link(made, path);  /* where another was first, its file is as good; what else went wrong is seen below */
-        (void)linked;
-        unlink(made);
-    }
-    if (stat(path, &st) != 0 || !S_ISREG(st.st_mode)) {
+    if ((stat(path, &st) != 0 && (errno != ENOENT || !make_empty(path) || stat(path, &st) != 0)) || !S_ISREG(st.st_mode)) {
         snprintf(why, 256, "%.200s cannot be opened for writing", path);
         return ERR_STORE;
     }
@@ -237,4 +241,15 @@ enum err box_forget(struct box *b, str prefix, int64_t before_us)
     bool ok = bind_blob(q, 1, prefix) && bind_blob(q, 2, range_end(prefix, end)) && sqlite3_bind_int64(q, 3, before_us) == SQLITE_OK && sqlite3_step(q) == SQLITE_DONE;
     reset(q);
     return ok ? ERR_OK : ERR_STORE;
+}
+
+enum err box_sync(struct box *b)
+{
+    static const int files[] = { SQLITE_FCNTL_JOURNAL_POINTER, SQLITE_FCNTL_FILE_POINTER };     /* the log, and then what it is of */
+    for (int i = 0; i < 2; i++) {
+        sqlite3_file *f = NULL;
+        if (sqlite3_file_control(b->db, "main", files[i], &f) != SQLITE_OK || !f || !f->pMethods || f->pMethods->xSync(f, SQLITE_SYNC_NORMAL) != SQLITE_OK)
+            return ERR_IO;
+    }
+    return ERR_OK;
 }

@@ -25,5 +25,7 @@ enum err box_put(struct box *b, const struct box_row *rows, size_t n, bool fresh
 /* In the order of the names' bytes: the first `most` that begin with `prefix` and come behind `after`. */
 enum err box_list(struct box *b, struct arena *a, str prefix, str after, size_t most, struct box_row **rows, size_t *n);
 enum err box_forget(struct box *b, str prefix, int64_t before_us);
+/* What was put, by any box of this file, lies on the disk. By SQLite's own descriptors: to open and close another one would drop its locks. ERR_IO. */
+enum err box_sync(struct box *b);
 
 #endif

@@ -1,6 +1,7 @@
 /* A table of blobs in a file: what transactions, prefixes and modes promise. */
 #include "ledger/box.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <sqlite3.h>
@@ -8,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -144,12 +146,43 @@ static void a_new_one_may_be_opened_by_several_at_once(void **state)
     }
 }
 
+/* Whether another process would find the file in use: a connection with a log holds a shared lock for as long as it is open. */
+static bool is_locked(void)
+{
+    int status;
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct flock l = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 0x40000000, .l_len = 512 };      /* SQLite's lock bytes */
+        int fd = open(path, O_RDWR | O_CLOEXEC);
+        _exit(fd >= 0 && fcntl(fd, F_GETLK, &l) == 0 && l.l_type != F_UNLCK);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return WEXITSTATUS(status) == 1;
+}
+
+static void its_lock_stays_whatever_others_of_this_process_do(void **state)
+{
+    (void)state;
+    struct box *b, *other;
+    assert_int_equal(box_open(path, &b, why), ERR_OK);
+    assert_int_equal(box_put(b, (const struct box_row[]){ { S("a"), S("1") } }, 1, true, 1), ERR_OK);
+    assert_true(is_locked());
+    assert_int_equal(box_sync(b), ERR_OK);
+    assert_true(is_locked());
+    assert_int_equal(box_open(path, &other, why), ERR_OK);
+    assert_int_equal(box_sync(other), ERR_OK);
+    box_close(other);
+    assert_true(is_locked());
+    box_close(b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(rows_are_put_whole_and_listed_in_order, setup, teardown),
         cmocka_unit_test_setup_teardown(a_file_that_is_none_of_ours_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(a_new_one_may_be_opened_by_several_at_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(its_lock_stays_whatever_others_of_this_process_do, setup, teardown),
         cmocka_unit_test_setup_teardown(another_writer_is_waited_for_as_long_as_was_said, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
