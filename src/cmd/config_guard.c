@@ -54,6 +54,13 @@ static void leave_type(struct option_reader *r, const struct yaml_node *section,
     yaml_complain(r->report, section->at, "guard.leave: there is no type %.*s%s", STR_ARG(name), hint);
 }
 
+static struct digest names_of(const struct guard_entry *e)
+{
+    const struct digest file = sha256_of(e->key_file), key = sha256_of(e->key.value);
+    struct digest both = hmac_sha256((str){ (const char *)file.b, sizeof file.b }, (str){ (const char *)key.b, sizeof key.b });
+    return hmac_sha256((str){ (const char *)both.b, sizeof both.b }, e->vault);
+}
+
 enum err guard_load(struct option_reader *r, const struct yaml_node *section, str beside_vault, str beside_key, struct guard_entry *e, struct gate_guard *out)
 {
     static const enum guard_action unsure[] = { GUARD_MASK, GUARD_LOCAL, GUARD_BLOCK };
@@ -65,7 +72,7 @@ enum err guard_load(struct option_reader *r, const struct yaml_node *section, st
         e->vault = beside_vault;
     if (!e->key_file.n)
         e->key_file = beside_key;
-    *out = (struct gate_guard){ .all = guard_rules_of(e->cloud), .body_max = e->limit, .vault = e->vault, .key_file = e->key_file, .key = e->key.value };
+    *out = (struct gate_guard){ .all = guard_rules_of(e->cloud), .body_max = e->limit, .vault = e->vault, .key_file = e->key_file, .key = e->key.value, .names = names_of(e) };
     out->all.unsure = unsure[e->unsure];
     out->all.types[GUARD_SECRET].restore = e->restore_secrets ? GUARD_RESTORE : GUARD_RESTORE_UNSET;
     out->all.n_allow = e->allow.n;

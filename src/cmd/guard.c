@@ -3,12 +3,10 @@
 #include "cmd/term.h"
 #include "core/json.h"
 
-struct explaining { struct cmd *c; };
-
 static void each_place(void *ctx, const struct sanitize_place *p)
 {
-    const struct explaining *x = ctx;
-    if (x->c->f.json) {
+    const struct cmd *c = ctx;
+    if (c->f.json) {
         struct buf b = { .max = 1 << 20 };
         struct json_out o;
         json_out_init(&o, &b);
@@ -17,14 +15,11 @@ static void each_place(void *ctx, const struct sanitize_place *p)
         json_put_i64(&o, (int64_t)p->line);
         json_put_key(&o, S("column"));
         json_put_i64(&o, (int64_t)p->column);
-        json_put_key(&o, S("type"));
-        json_put_str(&o, str_of(guard_type_name(p->type)));
-        json_put_key(&o, S("rule"));
-        json_put_str(&o, str_of(guard_rule_name(p->rule)));
+        json_put_text(&o, S("type"), str_of(guard_type_name(p->type)));
+        json_put_text(&o, S("rule"), str_of(guard_rule_name(p->rule)));
         json_put_key(&o, S("score"));
         json_put_i64(&o, p->score);
-        json_put_key(&o, S("context"));
-        json_put_str(&o, p->context);
+        json_put_text(&o, S("context"), p->context);
         json_close(&o, '}');
         printf("%.*s\n", STR_ARG(buf_str(&b)));
         buf_free(&b);
@@ -33,7 +28,7 @@ static void each_place(void *ctx, const struct sanitize_place *p)
     char place[48];
     snprintf(place, sizeof place, "%zu:%zu", p->line, p->column);
     printf("%-9s %s%-13s%s %-20s %3d  ", place, term_out("1"), guard_type_name(p->type), term_out("0"), guard_rule_name(p->rule), p->score);
-    if (x->c->f.show_values && term_is_out()) {
+    if (c->f.show_values && term_is_out()) {
         fputs(term_out("33"), stdout);
         term_cell(stdout, p->value, 60, false);
         printf("%s  ", term_out("0"));
@@ -66,8 +61,7 @@ static int guard_run(struct cmd *c)
         return cmd_fail(EXIT_USAGE, "See: hearth guard --help", "hearth guard knows explain, not %s", c->argv[0]);
     if (c->f.show_values && (!term_is_out() || c->f.json))
         return cmd_fail(EXIT_USAGE, "Leave it out, or look at a terminal.", "--show-values shows values on a terminal only, never in a pipe or a file");
-    struct explaining x = { c };
-    struct sanitize_job job = { .dry = true, .on_place = each_place, .ctx = &x, .policy = guard_policy_join(NULL, 0) };
+    struct sanitize_job job = { .dry = true, .on_place = each_place, .ctx = c, .policy = guard_policy_join(NULL, 0) };
     struct sanitize_file f = { .path = c->argv[1] };
     sanitize_job_init(&job);
     if (guard_finder_new(NULL, &job.finder) != ERR_OK)

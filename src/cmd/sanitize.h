@@ -70,6 +70,5 @@ void sanitize_one(struct sanitize_job *j, struct vault_file *vault, struct arena
 bool sanitize_report(const char *path, const struct sanitize_files *f, const struct sanitize_job *j);
 void sanitize_json(FILE *to, const struct sanitize_file *f);
 void sanitize_line(FILE *to, const struct sanitize_file *f);
-const char *sanitize_state_name(enum file_state s);
 
 #endif

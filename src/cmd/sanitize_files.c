@@ -16,14 +16,10 @@ enum { DEPTH_MAX = 64, LIST_MAX = 64 << 20 };
 
 static enum err add(struct sanitize_files *f, const char *path, const char *to, int64_t bytes, const char *why)
 {
-    if (f->n == f->cap) {
-        size_t cap = f->cap ? 2 * f->cap : 64;
-        struct sanitize_file *grown = arena_grow(f->a, f->v, f->cap * sizeof *grown, cap * sizeof *grown, _Alignof(struct sanitize_file));
-        if (!grown)
-            return ERR_LIMIT;
-        f->v = grown;
-        f->cap = cap;
-    }
+    struct sanitize_file *more = arena_more(f->a, f->v, f->n, &f->cap);
+    if (!more)
+        return ERR_LIMIT;
+    f->v = more;
     f->v[f->n] = (struct sanitize_file){ .path = arena_cstr(f->a, str_of(path)), .to = to, .bytes = bytes, .state = why ? FILE_SKIPPED : FILE_WAITS, .why = why };
     f->bytes += bytes;
     return f->v[f->n++].path ? ERR_OK : ERR_LIMIT;
@@ -101,10 +97,7 @@ static enum err each_of_folder(struct sanitize_files *f, const char *dir, const 
     for (struct dirent *x; !e && (x = readdir(d));) {
         if (strcmp(x->d_name, ".") == 0 || strcmp(x->d_name, "..") == 0 || strcmp(x->d_name, ".git") == 0 || is_ours(str_of(x->d_name)))
             continue;
-        if (n == cap) {
-            names = arena_grow(f->a, names, cap * sizeof *names, (cap ? 2 * cap : 64) * sizeof *names, _Alignof(const char *));
-            cap = cap ? 2 * cap : 64;
-        }
+        names = arena_more(f->a, names, n, &cap);
         e = names && (names[n++] = arena_cstr(f->a, str_of(x->d_name))) ? ERR_OK : ERR_LIMIT;
     }
     closedir(d);

@@ -5,18 +5,11 @@
 
 static const char *const states[] = { [FILE_WAITS] = "waits",     [FILE_CLEAN] = "clean",     [FILE_CHANGED] = "found",
                                       [FILE_BINARY] = "binary",   [FILE_SKIPPED] = "skipped", [FILE_FAILED] = "failed" };
-const char *sanitize_state_name(enum file_state s) { return states[s]; }
 
 static void put_i64(struct json_out *o, str key, int64_t v)
 {
     json_put_key(o, key);
     json_put_i64(o, v);
-}
-
-static void put_str(struct json_out *o, str key, const char *v)
-{
-    json_put_key(o, key);
-    json_put_str(o, str_of(v));
 }
 
 static void put_found(struct json_out *o, const uint32_t found[GUARD_N_TYPES])
@@ -32,9 +25,9 @@ static void put_found(struct json_out *o, const uint32_t found[GUARD_N_TYPES])
 static void put_file(struct json_out *o, const struct sanitize_file *f)
 {
     json_open(o, '{');
-    put_str(o, S("path"), f->path);
-    put_str(o, S("state"), states[f->state]);
-    put_str(o, S("kind"), sanitize_kind_name(f->kind));
+    json_put_text(o, S("path"), str_of(f->path));
+    json_put_text(o, S("state"), str_of(states[f->state]));
+    json_put_text(o, S("kind"), str_of(sanitize_kind_name(f->kind)));
     put_i64(o, S("bytes"), f->bytes);
     put_found(o, f->found);
     put_i64(o, S("placeholders"), f->placeholders);
@@ -43,7 +36,7 @@ static void put_file(struct json_out *o, const struct sanitize_file *f)
     put_i64(o, S("restored"), f->restored);
     put_i64(o, S("unknown"), f->unknown);
     if (f->why)
-        put_str(o, S("why"), f->why);
+        json_put_text(o, S("why"), str_of(f->why));
     json_close(o, '}');
 }
 
@@ -96,7 +89,7 @@ static enum err write_json(FILE *to, const struct sanitize_files *f, const struc
     totals(f, found, by_state);
     json_out_init(&o, &b);
     json_open(&o, '{');
-    put_str(&o, S("hearth"), HEARTH_VERSION);
+    json_put_text(&o, S("hearth"), str_of(HEARTH_VERSION));
     json_put_key(&o, S("restore"));
     json_put_bool(&o, j->restore);
     json_put_key(&o, S("files"));

@@ -7,6 +7,7 @@
 #define HEARTH_GATE_GATE_H
 
 #include "core/clock.h"
+#include "core/hash.h"
 #include "fleet/fleet.h"
 #include "guard/policy.h"
 #include "http/client.h"
@@ -28,6 +29,7 @@ struct gate_guard {
     size_t body_max;                    /* a longer request does not leave */
     str vault;                          /* the file of the vault; each loop opens it when the first call leaves */
     str key_file, key;                  /* its key: 64 hexadecimal digits in `key`, or a file, which is made */
+    struct digest names;                /* of these three: a vault of other names is another one */
 };
 
 struct gate_config {

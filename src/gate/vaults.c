@@ -45,24 +45,16 @@ static void close_vault(struct gate_vault *v)
     free(v);
 }
 
-static struct digest names_of(const struct gate_guard *g)
-{
-    const struct digest file = sha256_of(g->key_file), key = sha256_of(g->key);
-    struct digest both = hmac_sha256((str){ (const char *)file.b, sizeof file.b }, (str){ (const char *)key.b, sizeof key.b });
-    return hmac_sha256((str){ (const char *)both.b, sizeof both.b }, g->vault);
-}
-
 enum err gate_vault(struct gate_loop *l, const struct gate_guard *g, struct vault **out)
 {
     char why[256] = "";
-    const struct digest of = names_of(g);
-    if (l->vault && !digest_eq(&l->vault->of, &of))
+    if (l->vault && !digest_eq(&l->vault->of, &g->names))
         gate_vault_close(l);            /* the configuration names another one now */
     if (!l->vault) {
         struct gate_vault *v = calloc(1, sizeof *v);
         if (!v)
             return ERR_MEMORY;
-        v->of = of;
+        v->of = g->names;
         pthread_mutex_lock(&opening);
         enum err e = open_vault(v, g, why);
         pthread_mutex_unlock(&opening);

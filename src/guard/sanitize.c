@@ -267,18 +267,23 @@ static str stretch(const struct view *v, struct cursor *c, size_t to, bool *is_r
     return s;
 }
 
+/* The same for the writer's own cursor, with what follows from its having passed. */
+static str pass(struct writer *w, size_t to)
+{
+    bool is_record;
+    str s = stretch(w->v, &w->c, to, &is_record);
+    if (!is_record)
+        follow(w->s, s);
+    else
+        w->s->column += s.n;
+    return s;
+}
+
 static enum err put_until(struct writer *w, size_t to)
 {
     enum err e = ERR_OK;
-    while (w->c.at < to && !e) {
-        bool is_record;
-        str s = stretch(w->v, &w->c, to, &is_record);
-        if (!is_record)
-            follow(w->s, s);
-        else
-            w->s->column += s.n;
-        e = put(w->s, s);
-    }
+    while (w->c.at < to && !e)
+        e = put(w->s, pass(w, to));
     return e;
 }
 
@@ -291,12 +296,7 @@ static str take_value(struct writer *w, size_t to, bool number)
         n = MARK;
     }
     while (w->c.at < to) {
-        bool is_record;
-        str s = stretch(w->v, &w->c, to, &is_record);
-        if (!is_record)
-            follow(w->s, s);
-        else
-            w->s->column += s.n;
+        str s = pass(w, to);
         for (size_t i = 0; i < s.n; i++) {
             assert(n + MARK <= sizeof w->value);
             if (s.p[i] == '\\') {
