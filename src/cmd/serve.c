@@ -18,7 +18,7 @@ struct serve {
     struct cmd *c;
     struct io_signal hup, term, interrupt, again;
     struct io_timer watch, tidy;
-    size_t unused;                      /* bytes that the allocator keeps, at their least since they were last given back */
+    int64_t idle;                       /* bytes in memory and not in use, at their least since the allocator last gave back what it keeps */
     struct stat file[WATCHED];          /* of the configuration, keys, prompts, models, when they were read or last looked at */
     bool changing, restart;
     char args[8192];                    /* how this process was started: NUL after each */
@@ -93,16 +93,36 @@ static void on_watch(struct io_timer *t)
     io_timer_start(t, WATCH_MS);
 }
 
+static int64_t resident_bytes(void)
+{
+    char text[64];
+    long long pages = 0;
+    int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd >= 0 ? read(fd, text, sizeof text - 1) : 0;
+    if (fd >= 0)
+        close(fd);
+    text[n > 0 ? n : 0] = '\0';
+    return sscanf(text, "%*u %lld", &pages) == 1 ? (int64_t)pages * sysconf(_SC_PAGESIZE) : 0;
+}
+
+/* What is in memory and not in use. What the allocator itself counts as free does not fall when it is given back. */
+static int64_t idle_bytes(void)
+{
+    const struct mallinfo2 m = mallinfo2();
+    return resident_bytes() - (int64_t)(m.uordblks + m.hblkhd);
+}
+
 /* Where address space ends, what is large comes from the heaps of threads too, which keep it when it is free: that goes back to the system. */
 static void on_tidy(struct io_timer *t)
 {
     struct serve *v = (struct serve *)((char *)t - offsetof(struct serve, tidy));
-    size_t unused = mallinfo2().fordblks;
-    bool large = unused > v->unused + TIDY_BYTES;
-    if (large)
+    int64_t idle = idle_bytes();
+    if (idle > v->idle + TIDY_BYTES) {
         malloc_trim(0);
-    if (large || unused < v->unused)
-        v->unused = unused;
+        v->idle = idle_bytes();
+    } else if (idle < v->idle) {
+        v->idle = idle;
+    }
     io_timer_start(t, TIDY_MS);
 }
 
