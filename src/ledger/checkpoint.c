@@ -1,54 +1,118 @@
 /* ledger/checkpoint.c: pages go from SQLite's log (the WAL) back into the file.
  *
  * The log can begin again only when every page of it has been moved, which never happens by itself while commits go on: a
- * checkpoint waits for the disk twice, and each commit adds pages. So a thread of its own moves the bulk, again and again
- * until little is left, and the writer moves that between two batches. */
+ * checkpoint waits for the disk twice, and each commit adds pages. So threads of their own move the bulk, and the writer moves
+ * the little that is left: in a moment in which nothing is to be written, so that no call waits for it; where calls come without
+ * a pause, between two batches, once the log is LATE times as long as it need be.
+ *
+ * On a core that has everything else to do as well, a thread with a share of its own would keep loop and writer waiting for a slice
+ * of a millisecond or more, several times a checkpoint. So there are two. The patient one is of SCHED_IDLE (sched(7)): whoever wakes
+ * up takes the core from it at once. Where no time is left over it would never end: when many calls wait in a batch the eager one
+ * is asked, which has its share; and where the log has become twice as long since the patient one was asked (other programs may
+ * need the core), it is interrupted, and the eager one does its work, that time and some times more. */
 #include "core/log.h"
 #include "ledger/store.h"
 
-enum { LITTLE = 64, PASSES = 8 };       /* pages that the writer moves itself; how often the thread tries to come so far */
+#include <sched.h>
 
-static enum checkpoint move_bulk(struct ledger *l, sqlite3 *db)
+enum { LATE = 4, LITTLE = 128, PASSES = 8 };    /* pages that the writer moves itself; how often a thread tries to come so far */
+enum { PENALTY_MIN = 8, PENALTY_MAX = 256 };
+
+static int64_t soft(const struct ledger *l) { return (int64_t)l->o.wal_soft; }
+
+static int64_t late(const struct ledger *l)
 {
-    for (int i = 0; i < PASSES; i++) {
+    int64_t most = (int64_t)l->o.wal_hard / 2;
+    return LATE * soft(l) < most ? LATE * soft(l) : most;
+}
+
+static int64_t log_bytes(struct ledger *l) { return atomic_load(&l->wal_pages) * l->page_size; }
+
+/* A checkpoint that did not come to the end of the log leaves the file for the system to write; the one that does would then wait for all of it. So
+ * the thread waits for it now, and for the log too, of which the last turn begins with the rest. SQLite's own descriptors: closing another one of the
+ * file would drop the process's locks (fcntl(2)). */
+static void write_out(sqlite3 *db)
+{
+    static const int files[] = { SQLITE_FCNTL_FILE_POINTER, SQLITE_FCNTL_JOURNAL_POINTER };
+    for (int i = 0; i < 2; i++) {
+        sqlite3_file *f = NULL;
+        if (sqlite3_file_control(db, "main", files[i], &f) == SQLITE_OK && f && f->pMethods)
+            (void)f->pMethods->xSync(f, SQLITE_SYNC_NORMAL | SQLITE_SYNC_DATAONLY);     /* what fails here fails in the last turn again */
+    }
+}
+
+/* Pages moved, of those in the log; -1: it was interrupted, or failed. */
+static int64_t move_bulk(struct ledger *l, sqlite3 *db)
+{
+    for (int i = 1;; i++) {
         int in_log = 0, moved = 0;
         pthread_mutex_lock(&l->checkpointing);
         int rc = sqlite3_wal_checkpoint_v2(db, NULL, SQLITE_CHECKPOINT_PASSIVE, &in_log, &moved);
         pthread_mutex_unlock(&l->checkpointing);
-        if (rc != SQLITE_OK || moved < in_log)
-            return CHECKPOINT_NONE;     /* a reader still needs an older page */
-        if (atomic_load(&l->wal_pages) - moved <= LITTLE)
-            break;
+        if (rc != SQLITE_OK)
+            return -1;
+        write_out(db);
+        /* Fewer than there are: a reader still needs an older page. */
+        if (moved < in_log || i == PASSES || log_bytes(l) < late(l) || atomic_load(&l->wal_pages) - moved <= LITTLE)
+            return moved;
     }
-    return CHECKPOINT_NEAR;
 }
 
-void *checkpoint_main(void *arg)
+static void *checkpointer_main(void *arg)
 {
-    struct ledger *l = arg;
-    sqlite3 *db = NULL;
-    char why[256];
-    if (store_open_db(l->path, l->o.vfs, SQLITE_OPEN_READWRITE, &db, why) != ERR_OK) {
-        log_warn("checkpointer_off", LOG_C("why", why));
-        return NULL;
-    }
+    struct checkpointer *c = arg;
+    struct ledger *l = c->l;
+    if (c->is == CHECKPOINT_PATIENT)
+        (void)pthread_setschedparam(pthread_self(), SCHED_IDLE, &(struct sched_param){ 0 });
     pthread_mutex_lock(&l->lock);
     while (!l->closing) {
-        if (l->checkpoint != CHECKPOINT_ASKED) {
+        if (l->checkpoint != c->is) {
             pthread_cond_wait(&l->wish, &l->lock);
             continue;
         }
         pthread_mutex_unlock(&l->lock);
-        enum checkpoint next = move_bulk(l, db);
+        int64_t moved = move_bulk(l, c->db);
         pthread_mutex_lock(&l->lock);
-        l->checkpoint = next;
+        if (l->checkpoint != c->is)
+            continue;                   /* the other one has been asked instead */
+        l->checkpoint = CHECKPOINT_NONE;
+        if (moved >= 0)
+            l->wal_moved = moved;
     }
     pthread_mutex_unlock(&l->lock);
-    sqlite3_close(db);
     return NULL;
 }
 
-/* The log begins anew. While the thread is at work that cannot be; past twice the limit it is waited for, or the log would grow for as long as calls
+static void start(struct ledger *l, struct checkpointer *c, enum checkpoint is)
+{
+    char why[256];
+    *c = (struct checkpointer){ .l = l, .is = is };
+    if (store_open_db(l->path, l->o.vfs, SQLITE_OPEN_READWRITE, &c->db, why) != ERR_OK)
+        log_warn("checkpointer_off", LOG_C("why", why));
+    else
+        c->started = pthread_create(&c->thread, NULL, checkpointer_main, c) == 0;
+}
+
+void checkpoint_start(struct ledger *l)
+{
+    start(l, &l->patient, CHECKPOINT_PATIENT);
+    start(l, &l->eager, CHECKPOINT_EAGER);
+}
+
+void checkpoint_stop(struct ledger *l)
+{
+    struct checkpointer *both[] = { &l->patient, &l->eager };
+    pthread_mutex_lock(&l->lock);
+    pthread_cond_broadcast(&l->wish);
+    pthread_mutex_unlock(&l->lock);
+    for (int i = 0; i < 2; i++) {
+        if (both[i]->started)
+            pthread_join(both[i]->thread, NULL);
+        sqlite3_close(both[i]->db);
+    }
+}
+
+/* The log begins anew. While a thread is at work that cannot be; past twice the limit it is waited for, or the log would grow for as long as calls
  * come faster than pages reach the file. */
 static void empty_log(struct ledger *l, bool wait)
 {
@@ -61,27 +125,82 @@ static void empty_log(struct ledger *l, bool wait)
     pthread_mutex_unlock(&l->checkpointing);
 }
 
+/* The last pages, by the writer. The log begins again with its next commit. */
+static void finish(struct ledger *l)
+{
+    int in_log = 0, moved = 0;
+    if (sqlite3_wal_checkpoint_v2(l->db, NULL, SQLITE_CHECKPOINT_PASSIVE, &in_log, &moved) == SQLITE_OK)
+        l->wal_moved = moved;
+}
+
+/* With the lock. While the eager thread's turns last, the patient one is not tried. */
+static void ask(struct ledger *l)
+{
+    bool hurry = l->busy || l->in_hurry;
+    if (l->in_hurry)
+        l->in_hurry--;
+    l->checkpoint = hurry ? CHECKPOINT_EAGER : CHECKPOINT_PATIENT;
+    l->wal_asked = atomic_load(&l->wal_pages);
+    pthread_cond_broadcast(&l->wish);
+}
+
+static void take_from_patient(struct ledger *l)
+{
+    l->penalty = l->penalty ? l->penalty * 2 : PENALTY_MIN;
+    if (l->penalty > PENALTY_MAX)
+        l->penalty = PENALTY_MAX;
+    l->in_hurry = l->penalty;
+    l->checkpoint = CHECKPOINT_EAGER;
+    if (l->patient.db)
+        sqlite3_interrupt(l->patient.db);
+    pthread_cond_broadcast(&l->wish);
+}
+
 void checkpoint_after_batch(struct ledger *l)
 {
-    int64_t bytes = atomic_load(&l->wal_pages) * l->page_size;
+    int64_t bytes = log_bytes(l), pages = atomic_load(&l->wal_pages);
     if (bytes > (int64_t)l->o.wal_hard || l->empty_wal) {
         empty_log(l, l->empty_wal || bytes > 2 * (int64_t)l->o.wal_hard);
         return;
     }
-    bool long_enough = bytes > (int64_t)l->o.wal_soft;
-    if (!long_enough)
-        l->wal_next = (int64_t)l->o.wal_soft;
+    bool last = false;
     pthread_mutex_lock(&l->lock);
-    enum checkpoint was = l->checkpoint;
-    if (was == CHECKPOINT_NEAR) {
-        l->checkpoint = CHECKPOINT_NONE;
-    } else if (was == CHECKPOINT_NONE && bytes > l->wal_next) {
-        l->checkpoint = CHECKPOINT_ASKED;
-        l->wal_next = bytes + (int64_t)l->o.wal_soft / 4;      /* if a reader keeps it from its end */
-        pthread_cond_signal(&l->wish);
+    if (bytes <= soft(l)) {             /* it has begun again */
+        l->wal_next = soft(l);
+        if (l->checkpoint == CHECKPOINT_NONE)
+            l->wal_moved = 0;
+    } else if (l->checkpoint == CHECKPOINT_NONE) {
+        last = bytes > late(l) && pages - l->wal_moved <= LITTLE;
+        if (!last && bytes > l->wal_next) {
+            ask(l);
+            l->wal_next = bytes + soft(l);
+        }
+    } else if (l->checkpoint == CHECKPOINT_PATIENT && pages > 2 * l->wal_asked) {
+        take_from_patient(l);
     }
     pthread_mutex_unlock(&l->lock);
-    /* A log that is short by now has begun again by itself: the thread's last turn was done between two commits. */
-    if (was == CHECKPOINT_NEAR && long_enough)
-        (void)sqlite3_wal_checkpoint_v2(l->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+    if (last)
+        finish(l);
+}
+
+bool checkpoint_waits(struct ledger *l)
+{
+    pthread_mutex_lock(&l->lock);
+    int64_t pages = atomic_load(&l->wal_pages), left = pages - l->wal_moved;
+    bool waits = pages * l->page_size > soft(l) && left && (left <= LITTLE || l->checkpoint != CHECKPOINT_NONE || l->wal_asked != pages);
+    pthread_mutex_unlock(&l->lock);
+    return waits;
+}
+
+void checkpoint_when_quiet(struct ledger *l)
+{
+    if (!checkpoint_waits(l))
+        return;
+    pthread_mutex_lock(&l->lock);
+    bool free = l->checkpoint == CHECKPOINT_NONE, last = free && atomic_load(&l->wal_pages) - l->wal_moved <= LITTLE;
+    if (free && !last)
+        ask(l);
+    pthread_mutex_unlock(&l->lock);
+    if (last)
+        finish(l);
 }

@@ -32,7 +32,9 @@ struct ledger_options {
     int64_t retain_ms;                  /* bodies older than this are erased; default 90 days */
     size_t queue_items, queue_bytes;    /* default 4096, 256 MiB */
     size_t body_max;                    /* a longer body is cut in the record, and marked so; default 8 MiB */
-    size_t wal_soft, wal_hard;          /* bytes of log: a checkpoint in the background (default 16 MiB); one that calls wait for (64 MiB), and from twice that on they wait for the one that runs */
+    /* Bytes of log: from the first on a thread moves it back into the file, and it begins again in the next quiet moment, at four times that without one
+     * (default 16 MiB); at the second, calls wait for it (128 MiB), and from twice that on they wait for the thread that is at it too. */
+    size_t wal_soft, wal_hard;
     struct clock clock;
     struct rng rng;
 };

@@ -12,8 +12,8 @@
 enum { SALT = 16, KNOWN_MAX = 4096 };
 #define LEDGER_APPLICATION_ID 0x48727468        /* "Hrth" */
 
-/* Nobody is at it; its thread has been asked to; the thread has left only a little, for the writer. */
-enum checkpoint { CHECKPOINT_NONE, CHECKPOINT_ASKED, CHECKPOINT_NEAR };
+/* Who is at it: nobody; a thread that takes only time that nobody else wants; one that takes its share. */
+enum checkpoint { CHECKPOINT_NONE, CHECKPOINT_PATIENT, CHECKPOINT_EAGER };
 enum body_kind { BODY_PLAIN, BODY_SEALED };
 
 /* schema.c */
@@ -34,6 +34,14 @@ enum err row_hash(struct sha256 *h, struct buf *b, const struct ledger_seen *row
 /* What a row says of a body: salted, keyed when `key` is given. */
 struct digest body_hash(struct sha256 *h, const struct seal_key *key, const uint8_t salt[SALT], const str *slices, size_t n);
 
+struct checkpointer {
+    struct ledger *l;
+    enum checkpoint is;                 /* what it is asked by */
+    pthread_t thread;
+    sqlite3 *db;
+    bool started;
+};
+
 struct ledger {
     struct ledger_options o;
     char path[4096], lock_path[4104], key_path[4104];
@@ -41,12 +49,14 @@ struct ledger {
     sqlite3 *db;
     sqlite3_stmt *insert_row, *insert_body, *begin, *commit;
     struct queue queue;
-    pthread_t writer, checkpointer;
-    pthread_mutex_t lock;               /* known, stats, checkpoint */
+    pthread_t writer;
+    struct checkpointer patient, eager;
+    pthread_mutex_t lock;               /* known, stats, checkpoint, wal_moved */
     pthread_cond_t wish;
     enum checkpoint checkpoint;
-    bool closing, started;
+    bool closing;
     atomic_llong wal_pages;             /* in the log, as of the last commit */
+    int64_t wal_moved;                  /* of them, back in the file */
     pthread_mutex_t checkpointing;      /* SQLite refuses a second one while one runs */
     atomic_bool healthy;
     struct digest known[KNOWN_MAX];
@@ -60,6 +70,8 @@ struct ledger {
     bool retaining;                     /* there is more of it */
     int64_t body_id;                    /* the latest body's */
     int64_t page_size, wal_next;        /* bytes of log at which the next checkpoint is asked for */
+    int64_t wal_asked;                  /* pages of log when it was asked for at last */
+    unsigned in_hurry, penalty;         /* so many checkpoints more are the eager thread's; as many as it was at last, 0: none yet */
     struct digest head;
     struct sha256 *sha;
     ZSTD_CCtx *zstd;
@@ -68,12 +80,16 @@ struct ledger {
     struct seal_key key;
     bool has_key, outage;
     bool empty_wal;                     /* the log is to be emptied after this batch, whatever its size */
-    int level;                          /* of compression, for this batch */
+    bool busy;                          /* many waited in this batch */
+    int level;                          /* of compression, for it */
 };
 
 /* checkpoint.c */
-void *checkpoint_main(void *ledger);                    /* the thread */
+void checkpoint_start(struct ledger *l);                /* its threads; without them the writer empties the log once it is long */
+void checkpoint_stop(struct ledger *l);                 /* after the writer */
 void checkpoint_after_batch(struct ledger *l);          /* for the writer */
+bool checkpoint_waits(struct ledger *l);                /* is there something to do once it is quiet? */
+void checkpoint_when_quiet(struct ledger *l);           /* for the writer, when nothing came for a moment */
 
 /* erase.c: for the writer, inside of a batch: deletes and fills the entry's detail. */
 enum err erase_bodies(struct ledger *l, struct ledger_entry *e);

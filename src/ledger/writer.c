@@ -14,7 +14,7 @@
 
 /* Erasing what is too old goes on in small pieces between batches, until none of it is left: a piece is about as long as a batch, and in the log of
  * SQLite no larger than what is erased. FREE_PAGES of the file stay for what comes next. */
-enum { PROBE_MS = 500, RETENTION_EVERY_MS = 60000, RETENTION_PAUSE_MS = 10, ERASE_BODIES = 256, ERASE_BYTES = 1 << 20, VACUUM_PAGES = 128, FREE_PAGES = 256 };
+enum { PROBE_MS = 500, RETENTION_EVERY_MS = 60000, RETENTION_PAUSE_MS = 10, QUIET_MS = 20, ERASE_BODIES = 256, ERASE_BYTES = 1 << 20, VACUUM_PAGES = 128, FREE_PAGES = 256 };
 /* A batch of many means that calls come faster than they are written: then time counts, else space. Prompts and answers of 600 B to 12 KB shrink
  * by 1.6 to 2.3 at level 1 and by 1.2 to 1.6 at level -3. Of a prompt of 2 KB and its answer level 1 takes 11 µs, level -3 4.4 µs for a sixth less
  * to write, which costs 1 µs: so small ones are then stored as they are, in a frame of one raw block. */
@@ -24,7 +24,7 @@ enum { BUSY_BATCH = 4, LEVEL_QUIET = 1, LEVEL_BUSY = -3, STORED_MAX = 4096 };
 void ledger_options_default(struct ledger_options *o, const char *path)
 {
     *o = (struct ledger_options){ .path = path, .keep_bodies = true, .keep_private = true, .retain_ms = INT64_C(90) * 86400000, .queue_items = 4096,
-                                  .queue_bytes = 256u << 20, .body_max = 8u << 20, .wal_soft = 16u << 20, .wal_hard = 64u << 20, .clock = clock_system,
+                                  .queue_bytes = 256u << 20, .body_max = 8u << 20, .wal_soft = 16u << 20, .wal_hard = 128u << 20, .clock = clock_system,
                                   .rng = rand_system() };
 }
 
@@ -295,7 +295,8 @@ static enum err write_batch(struct ledger *l, struct queue_item *first)
     int n = 0;
     for (struct queue_item *it = first; it && n <= BUSY_BATCH; it = it->next)
         n++;
-    l->level = n > BUSY_BATCH ? LEVEL_BUSY : LEVEL_QUIET;
+    l->busy = n > BUSY_BATCH;
+    l->level = l->busy ? LEVEL_BUSY : LEVEL_QUIET;
     /* After a failure the chain is read again: a COMMIT that failed may still have happened. */
     if (!e && l->outage)
         e = store_head(l->db, &l->seq, &l->head);
@@ -424,11 +425,19 @@ static void retain(struct ledger *l)
     l->retention_ms = l->retaining ? 0 : now + RETENTION_EVERY_MS;
 }
 
+/* How long to wait for the next batch. */
+static int64_t patience_ms(struct ledger *l)
+{
+    if (!ledger_healthy(l))
+        return PROBE_MS;
+    return l->retaining ? RETENTION_PAUSE_MS : checkpoint_waits(l) ? QUIET_MS : RETENTION_EVERY_MS;
+}
+
 static void *writer_main(void *arg)
 {
     struct ledger *l = arg;
     for (;;) {
-        struct queue_item *batch = queue_take_all(&l->queue, !ledger_healthy(l) ? PROBE_MS : l->retaining ? RETENTION_PAUSE_MS : RETENTION_EVERY_MS);
+        struct queue_item *batch = queue_take_all(&l->queue, patience_ms(l));
         pthread_mutex_lock(&l->lock);
         bool closing = l->closing;
         pthread_mutex_unlock(&l->lock);
@@ -438,10 +447,13 @@ static void *writer_main(void *arg)
             run_batch(l, batch);
         else if (!ledger_healthy(l))
             (void)write_batch(l, NULL); /* a probe: the row of the outage's end */
-        if (ledger_healthy(l)) {
-            retain(l);
+        if (!ledger_healthy(l))
+            continue;
+        retain(l);
+        if (batch || l->retaining)
             checkpoint_after_batch(l);
-        }
+        else
+            checkpoint_when_quiet(l);
     }
 }
 
@@ -660,9 +672,12 @@ static enum err open_parts(struct ledger *l, char why[256])
     if (e)
         return e;
     atomic_store(&l->healthy, true);
-    if (pthread_create(&l->writer, NULL, writer_main, l))
+    checkpoint_start(l);
+    if (pthread_create(&l->writer, NULL, writer_main, l)) {
+        l->closing = true;
+        checkpoint_stop(l);
         return ERR_MEMORY;
-    l->started = pthread_create(&l->checkpointer, NULL, checkpoint_main, l) == 0;
+    }
     return ERR_OK;
 }
 
@@ -719,11 +734,9 @@ void ledger_close(struct ledger *l)
     pthread_mutex_lock(&l->lock);
     l->closing = true;
     pthread_mutex_unlock(&l->lock);
-    pthread_cond_signal(&l->wish);
     queue_close(&l->queue);
     pthread_join(l->writer, NULL);
-    if (l->started)
-        pthread_join(l->checkpointer, NULL);
+    checkpoint_stop(l);
     queue_destroy(&l->queue);
     close_parts(l);
 }

@@ -183,17 +183,20 @@ class Sched(unittest.TestCase):
         try:
             def post(i):
                 c = http.client.HTTPConnection("127.0.0.1", w.port, timeout=300)
-                c.request("POST", "/v1/chat/completions", json.dumps({"model": "tiny", "max_tokens": 400, "messages": [{"role": "user", "content": f"Write {i} stories."}]}),
+                c.request("POST", "/v1/chat/completions", json.dumps({"model": "tiny", "max_tokens": 1900, "temperature": 1.5, "logit_bias": {"0": -100, "2": -100},
+                                                                    "messages": [{"role": "user", "content": f"Write {i} stories."}]}),
                           {"Content-Type": "application/json"})
                 return c
             busy = [post(i) for i in range(66)]         # one runs, 64 wait, one is too many
+            answered = []
             def refused():
-                for c in busy:
+                for c in [c for c in busy if c not in answered]:
                     c.sock.settimeout(0.01)
                     try:
                         c.sock.recv(1, 2)               # MSG_PEEK
                     except TimeoutError:
                         continue
+                    answered.append(c)
                     r = c.getresponse()
                     if r.status == 429:
                         return r, json.loads(r.read())

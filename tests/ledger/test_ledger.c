@@ -1,8 +1,11 @@
 /* The ledger: the chain, tampering, a second writer, private bodies, retention, failing disks. */
 #include "ledger/ledger.h"
 
+#include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <unistd.h>
 #include <sys/stat.h>
@@ -801,6 +804,73 @@ static void a_reader_delays_the_log_and_no_more(void **state)
     assert_int_equal(verify(w).bad_seq, 0);
 }
 
+/* Of the log: how many pages it has, and how many of them are back in the file (WalIndexHdr.mxFrame, WalCkptInfo.nBackfill: "WAL-mode File Format" of
+ * SQLite's documentation). */
+static bool is_all_moved(struct world *w)
+{
+    char path[128];
+    uint32_t index[34] = { 0 };
+    snprintf(path, sizeof path, "%s-shm", w->path);
+    FILE *f = fopen(path, "rb");
+    assert_non_null(f);
+    size_t n = fread(index, sizeof index, 1, f);
+    fclose(f);
+    return n == 1 && index[4] && index[4] == index[24];
+}
+
+/* Far below four times its length, which it would have without pauses. */
+static void the_log_begins_again_in_a_quiet_moment(void **state)
+{
+    struct world *w = *state;
+    w->o.wal_soft = 256 << 10;
+    start(w);
+    for (int round = 0; round < 10; round++) {
+        put_many(w, 20);
+        for (int i = 0; i < 1000 && log_size(w) > (256 << 10) && !is_all_moved(w); i++)
+            usleep(10000);
+    }
+    off_t size = log_size(w);
+    ledger_close(w->l);
+    if (size > 900 << 10)
+        fail_msg("the log has grown to %lld bytes", (long long)size);
+}
+
+static void *spin(void *stop)
+{
+    while (!atomic_load((atomic_bool *)stop))
+        ;
+    return NULL;
+}
+
+/* The patient thread gets nothing of the only core that the process has. */
+static void a_busy_core_does_not_keep_the_log_from_its_end(void **state)
+{
+    struct world *w = *state;
+    struct ledger_stats s;
+    atomic_bool stop = false;
+    pthread_t spinner;
+    cpu_set_t all, one;
+    assert_int_equal(sched_getaffinity(0, sizeof all, &all), 0);
+    CPU_ZERO(&one);
+    for (int i = 0; i < CPU_SETSIZE && !CPU_COUNT(&one); i++)
+        if (CPU_ISSET(i, &all))
+            CPU_SET(i, &one);
+    assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0);
+    assert_int_equal(pthread_create(&spinner, NULL, spin, &stop), 0);
+    w->o.wal_soft = 256 << 10;
+    start(w);
+    put_many(w, 2000);
+    ledger_stats(w->l, &s);
+    off_t size = log_size(w);
+    atomic_store(&stop, true);
+    pthread_join(spinner, NULL);
+    assert_int_equal(sched_setaffinity(0, sizeof all, &all), 0);
+    ledger_close(w->l);
+    assert_int_equal(s.forced_checkpoints, 0);
+    if (size > 12 << 20)
+        fail_msg("the log has grown to %lld bytes", (long long)size);
+}
+
 int main(void)
 {
 #define TEST(t) cmocka_unit_test_setup_teardown(t, setup, teardown)
@@ -823,6 +893,8 @@ int main(void)
         TEST(bodies_of_every_size_come_back_from_batches_of_one_and_of_many),
         TEST(the_log_begins_again_while_rows_are_written),
         TEST(a_reader_delays_the_log_and_no_more),
+        TEST(the_log_begins_again_in_a_quiet_moment),
+        TEST(a_busy_core_does_not_keep_the_log_from_its_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
