@@ -197,6 +197,14 @@ static size_t piece_room(const struct sched *s, size_t tokens, size_t room)
     return most < room ? most : room;
 }
 
+/* A prompt that nobody shares the engine with is read to its end where that is quick: in a tile and a rest, the rest's tokens would cost more than it saves
+ * to be ready for a call that may come. (102 tokens, one thread: 0.65 s in one step, 0.73 in two.) */
+static size_t only_prompt(const struct sched *s, const struct sched_run *runs, size_t n, size_t most, size_t room)
+{
+    double us = n == 1 && runs->reads && !runs->held ? sched_cost_us(&s->cost, (double)runs->left) : 0;
+    return us > 0 && us <= SCHED_ALONE_US && runs->left > most && runs->left <= room ? runs->left : most;
+}
+
 static size_t take_piece(struct sched_run *r, size_t most)
 {
     size_t can = r->piece - r->take < most ? r->piece - r->take : most;
@@ -226,7 +234,7 @@ void sched_fill(struct sched *s, struct sched_run *runs, size_t n, size_t room, 
     }
     if (tokens)
         fill_drafts(s, runs, n, &tokens, room, outputs);
-    size_t pieces = piece_room(s, tokens, room - tokens);
+    size_t pieces = only_prompt(s, runs, n, piece_room(s, tokens, room - tokens), room);
     bool oldest = s->fills++ % 4 == 0;
     for (struct sched_run *r; pieces && (r = reader(runs, n, oldest)); oldest = false)
         pieces -= take_piece(r, pieces);

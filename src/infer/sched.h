@@ -17,6 +17,7 @@
 #define SCHED_PATIENCE_US 30000000
 #define SCHED_STEP_US     80000         /* what a step may take while answers are running */
 #define SCHED_READ_US     320000        /* … while none is: a call that comes meanwhile waits that long */
+#define SCHED_ALONE_US    700000        /* … and of an only prompt that is read to its end */
 #define SCHED_TILE        64            /* tokens that ggml's attention on the CPU takes together: of other lengths, each costs up to a fifth more */
 #define SCHED_PIECE_LEAST 8             /* tokens of prompts in a step, at least */
 #define SCHED_PIECE_FIRST 32            /* before anything was measured */

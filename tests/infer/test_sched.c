@@ -137,6 +137,23 @@ static void a_step_has_a_size_at_which_tokens_are_cheap_where_that_is_quick(void
     }
 }
 
+static void an_only_prompt_is_read_to_its_end_where_that_is_quick(void **state)
+{
+    (void)state;
+    struct sched s = { .n_callers = 0 };
+    sched_cost_learn(&s.cost, SCHED_TILE, 6500.0 * SCHED_TILE);
+    struct sched_run r[] = { { .reads = true, .left = 102, .piece = 102 }, { .reads = true, .left = 1000, .piece = 1000, .order = 1 } };
+    sched_fill(&s, r, 1, 512, 64);
+    assert_int_equal(r[0].take, 102);           /* 660 ms, and not 64 and 38 */
+    sched_fill(&s, r, 1, 100, 64);
+    assert_int_equal(r[0].take, SCHED_TILE);    /* it does not fit into a step */
+    sched_fill(&s, r, 2, 512, 64);
+    assert_int_equal(r[0].take + r[1].take, SCHED_TILE);
+    r[0].left = r[0].piece = 120;
+    sched_fill(&s, r, 1, 512, 64);
+    assert_int_equal(r[0].take, SCHED_TILE);    /* 780 ms would be too long for a call that comes meanwhile */
+}
+
 static void the_shortest_prompt_is_read_first_and_the_oldest_is_not_forgotten(void **state)
 {
     (void)state;
@@ -222,6 +239,7 @@ int main(void)
         cmocka_unit_test(who_was_away_does_not_get_the_time_of_the_absence),
         cmocka_unit_test(more_callers_than_places_are_served_all_the_same),
         cmocka_unit_test(every_answer_gets_its_token_and_prompts_the_rest_of_the_time),
+        cmocka_unit_test(an_only_prompt_is_read_to_its_end_where_that_is_quick),
         cmocka_unit_test(the_shortest_prompt_is_read_first_and_the_oldest_is_not_forgotten),
         cmocka_unit_test(a_step_has_a_size_at_which_tokens_are_cheap_where_that_is_quick),
         cmocka_unit_test(guesses_are_taken_where_they_pay),
