@@ -11,8 +11,8 @@ enum exit_code { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_FOUND = 3,
 
 /* What any command may be told by flags; a command lists those it takes. */
 struct flags {
-    bool help, json, follow, all, private, quiet, admin, bodies, yes, copy, on_disk, in_place, restore, dry_run, keep_secrets, show_values;
-    const char *config, *ledger, *listen, *model, *task, *provider, *zone, *outcome, *since, *until, *system, *tasks, *models, *expires, *key, *conversation, *call, *message, *name, *sha256, *vault, *out, *report;
+    bool help, json, follow, all, private, quiet, admin, bodies, yes, copy, on_disk, in_place, restore, dry_run, keep_secrets, show_values, guarded;
+    const char *config, *ledger, *listen, *model, *task, *provider, *zone, *outcome, *since, *until, *system, *tasks, *models, *expires, *key, *conversation, *call, *message, *name, *sha256, *vault, *out, *report, *guard;
     int64_t limit, max_tokens, seed, requests, tokens, jobs; /* -1: not given */
     double temperature, per_day, per_month;     /* NAN: not given */
 };
@@ -27,9 +27,9 @@ struct flag {
 extern const struct flag flag_help, flag_json, flag_follow, flag_all, flag_private, flag_quiet, flag_config, flag_ledger, flag_listen, flag_model,
     flag_task, flag_provider, flag_zone, flag_outcome, flag_since, flag_until, flag_system, flag_limit, flag_max_tokens, flag_seed, flag_temperature, flag_tasks, flag_models, flag_key_zone, flag_requests, flag_tokens,
     flag_per_day, flag_per_month, flag_expires, flag_admin, flag_bodies, flag_yes, flag_key, flag_conversation, flag_call, flag_message, flag_name, flag_sha256, flag_copy, flag_on_disk,
-    flag_out, flag_in_place, flag_restore, flag_dry_run, flag_report, flag_keep_secrets, flag_jobs, flag_vault, flag_key_file, flag_show_values;
+    flag_out, flag_in_place, flag_restore, flag_dry_run, flag_report, flag_keep_secrets, flag_jobs, flag_vault, flag_key_file, flag_show_values, flag_guarded, flag_guard;
 
-#define COMMAND_MAX_FLAGS 14
+#define COMMAND_MAX_FLAGS 16
 
 struct command;
 struct cmd {                                    /* one run of a command */

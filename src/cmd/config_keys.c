@@ -1,6 +1,8 @@
 /* Virtual keys as a table of options. */
 #include "cmd/config_keys.h"
 
+#include "cmd/config_guard.h"
+
 #include <math.h>
 #include <stdio.h>
 
@@ -15,6 +17,7 @@ static const struct option key_options[] = {
     { "models", OPTION_LIST, K(models), NULL, 0, 0, NULL, "models it opens" },
     { "task", OPTION_TEXT, K(task), NULL, 0, 0, NULL, "the task of calls that name no model" },
     { "zone", OPTION_WORD, K(zone), "cloud", 0, 0, zone_words, "no call of this key goes farther" },
+    { "guard", OPTION_WORD, K(guard), NULL, 0, 0, guard_words, "off, detect, mask, local or block: what is done at least about personal data before a call of this key leaves" },
     { "admin", OPTION_BOOL, K(admin), "false", 0, 0, NULL, "may read /metrics; for the rest of /hearth/… there is the admin key" },
     { "disabled", OPTION_BOOL, K(disabled), "false", 0, 0, NULL, "kept for its records, but opens nothing" },
     { "expires", OPTION_TEXT, K(expires), NULL, 0, 0, NULL, "the day from which it opens nothing: 2027-01-31 (UTC)" },
@@ -166,7 +169,7 @@ enum err key_file_list(struct arena *a, const struct key_file *f, const struct p
     for (size_t i = 0; i < f->n; i++) {
         const struct key_entry *e = &f->entries[i];
         list[i] = (struct key){ .name = f->names[i], .admin = e->admin, .disabled = e->disabled, .tasks = e->tasks.v, .n_tasks = e->tasks.n, .models = e->models.v,
-                                .n_models = e->models.n, .default_task = e->task, .ceiling = (enum zone)e->zone, .requests_per_minute = e->requests_per_minute,
+                                .n_models = e->models.n, .default_task = e->task, .ceiling = (enum zone)e->zone, .guard = (int)guard_rules_of(e->guard).action, .requests_per_minute = e->requests_per_minute,
                                 .tokens_per_minute = e->tokens_per_minute, .micros_per_day = micros(e->dollars_per_day), .micros_per_month = micros(e->dollars_per_month) };
         (void)parse_hash(e->hash, &list[i].hash);
         if (e->expires.n)

@@ -12,7 +12,7 @@
 struct key_entry {                      /* as it is written */
     str hash, task, expires;
     struct option_list tasks, models;
-    int zone;
+    int zone, guard;                    /* guard: an index of guard_words, or -1 */
     bool admin, disabled;
     int64_t requests_per_minute, tokens_per_minute;
     double dollars_per_day, dollars_per_month;

@@ -1,5 +1,6 @@
 /* `hearth key`: virtual keys, in their file. What is written is read by a running hearth as any change of its configuration. */
 #include "cmd/app.h"
+#include "cmd/config_guard.h"
 #include "cmd/config_keys.h"
 #include "cmd/discover.h"
 #include "cmd/term.h"
@@ -128,12 +129,16 @@ static int add(struct cmd *c, struct keyring *k, str name)
         return cmd_fail(EXIT_FAILED, NULL, "%s", err_text(ERR_MEMORY));
     struct key_entry *e = &k->file.entries[k->file.n];
     *e = (struct key_entry){ .tasks = list_of(c, f->tasks), .models = list_of(c, f->models), .task = str_of(f->task ? f->task : ""), .expires = str_of(f->expires ? f->expires : ""),
-                             .zone = ZONE_CLOUD, .admin = f->admin, .requests_per_minute = f->requests > 0 ? f->requests : 0, .tokens_per_minute = f->tokens > 0 ? f->tokens : 0,
+                             .zone = ZONE_CLOUD, .guard = -1, .admin = f->admin, .requests_per_minute = f->requests > 0 ? f->requests : 0, .tokens_per_minute = f->tokens > 0 ? f->tokens : 0,
                              .dollars_per_day = f->per_day, .dollars_per_month = f->per_month };
     for (int z = 0; f->zone && z < 3; z++)
         e->zone = strcmp(f->zone, zones[z]) == 0 ? z : e->zone;
     if (f->zone && strcmp(f->zone, zones[e->zone]) != 0)
         return cmd_fail(EXIT_USAGE, NULL, "--zone is machine, private or cloud");
+    for (int i = 0; f->guard && guard_words[i]; i++)
+        e->guard = strcmp(f->guard, guard_words[i]) == 0 ? i : e->guard;
+    if (f->guard && e->guard < 0)
+        return cmd_fail(EXIT_USAGE, NULL, "--guard is off, detect, mask, local or block");
     k->file.names[k->file.n++] = name;
     if (!fresh_key(c, e, text))
         return cmd_fail(EXIT_FAILED, NULL, "%s", err_text(ERR_MEMORY));
@@ -195,6 +200,8 @@ static int list(struct cmd *c, struct keyring *k)
             printf("  $%.2f/day", e->dollars_per_day);
         if (!isnan(e->dollars_per_month))
             printf("  $%.2f/month", e->dollars_per_month);
+        if (e->guard >= 0)
+            printf("  guard %s", guard_words[e->guard]);
         puts(e->admin ? "  admin" : "");
     }
     buf_free(&b);
@@ -260,7 +267,7 @@ const struct command command_key = {
              "admin prints the admin key and makes it when there is none (admin new: another one): it opens what is asked of hearth itself, GET /hearth/calls,\n"
              "/hearth/calls/ID, /hearth/config, /hearth/keys and POST /hearth/reload, also where calls need no key.",
     .examples = "  hearth key add alice --tasks docstring,unit-test --zone private --requests 60 --per-day 5\n  hearth key add ci --models coder --tokens 200000 --expires 2027-01-31\n"
-                "  hearth key add ops --admin        # may read /metrics\n  hearth key list\n  hearth key rotate alice\n  curl -H \"Authorization: Bearer $(hearth key admin)\" 'http://127.0.0.1:8420/hearth/calls?outcome=error&since=1h'\n  HEARTH_KEY=hk-… hearth exec -- aider",
-    .flags = { &flag_tasks, &flag_models, &flag_task, &flag_key_zone, &flag_requests, &flag_tokens, &flag_per_day, &flag_per_month, &flag_expires, &flag_admin, &flag_json, &flag_config, &flag_ledger },
+                "  hearth key add intern --guard block   # what holds personal data does not leave\n  hearth key add ops --admin        # may read /metrics\n  hearth key list\n  hearth key rotate alice\n  curl -H \"Authorization: Bearer $(hearth key admin)\" 'http://127.0.0.1:8420/hearth/calls?outcome=error&since=1h'\n  HEARTH_KEY=hk-… hearth exec -- aider",
+    .flags = { &flag_tasks, &flag_models, &flag_task, &flag_key_zone, &flag_guard, &flag_requests, &flag_tokens, &flag_per_day, &flag_per_month, &flag_expires, &flag_admin, &flag_json, &flag_config, &flag_ledger },
     .min_args = 1, .max_args = 2, .run = key_run,
 };

@@ -24,13 +24,24 @@ static const char *colour_of(str outcome)
     return str_eq(outcome, S("ok")) ? "32" : str_eq(outcome, S("refused")) || str_eq(outcome, S("cancelled")) ? "33" : "31";
 }
 
-static void print_head(void)
+static void print_head(bool guarded)
 {
-    printf("%s%-8s  %-8s  %-9s  %-22s %-8s %-14s %6s %6s %9s %9s%s\n", term_out("1"), "TIME", "CALL", "OUTCOME", "MODEL", "ZONE", "TASK", "IN", "OUT", "FIRST", "TOTAL",
-           term_out("0"));
+    printf("%s%-8s  %-8s  %-9s  %-22s %-8s %-14s %6s %6s %9s %9s%s%s\n", term_out("1"), "TIME", "CALL", "OUTCOME", "MODEL", "ZONE", "TASK", "IN", "OUT", "FIRST", "TOTAL",
+           guarded ? "  FOUND" : "", term_out("0"));
 }
 
-static void print_row(const struct ledger_seen *s)
+/* {"EMAIL":2,"IBAN":1} as "EMAIL 2, IBAN 1". */
+static void print_found(str counts)
+{
+    printf("  ");
+    for (size_t i = 1; i + 1 < counts.n; i++)
+        if (counts.p[i] == ':' || counts.p[i] == ',')
+            fputs(counts.p[i] == ':' ? " " : ", ", stdout);
+        else if (counts.p[i] != '"')
+            putchar(counts.p[i]);
+}
+
+static void print_row(const struct ledger_seen *s, bool guarded)
 {
     char at[CLOCK_TEXT], in[24], out[24], first[24] = "-", total[24] = "-";
     str outcome = s->row.kind == ROW_INTENT ? s->cut ? S("cut") : S("running") : s->row.kind == ROW_EVENT ? S("event") : or_dash(s->row.outcome);
@@ -51,7 +62,10 @@ static void print_row(const struct ledger_seen *s)
     term_cell(stdout, or_dash(s->row.zone), 8, true);
     putchar(' ');
     term_cell(stdout, or_dash(s->row.task), 14, true);
-    printf(" %6s %6s %9s %9s\n", in, out, first, total);
+    printf(" %6s %6s %9s %9s", in, out, first, total);
+    if (guarded)
+        print_found(s->row.guard_counts);
+    putchar('\n');
 }
 
 static void print_json(const struct ledger_seen *s)
@@ -66,11 +80,11 @@ static bool each_row(void *ctx, const struct ledger_seen *s)
 {
     struct listing *l = ctx;
     if (!l->c->f.json && !l->shown)
-        print_head();
+        print_head(l->c->f.guarded);
     if (l->c->f.json)
         print_json(s);
     else
-        print_row(s);
+        print_row(s, l->c->f.guarded);
     if (s->seq > l->last)
         l->last = s->seq;
     l->shown++;
@@ -101,7 +115,7 @@ static int log_run(struct cmd *c)
     struct listing l = { .c = c };
     const struct flags *g = &c->f;
     struct ledger_filter f = { .task = str_of(g->task), .model = str_of(g->model), .provider = str_of(g->provider), .zone = str_of(g->zone),
-                               .outcome = str_of(g->outcome), .limit = g->limit >= 0 ? g->limit : 20, .kinds = g->all ? ~0u : 0 };
+                               .outcome = str_of(g->outcome), .limit = g->limit >= 0 ? g->limit : 20, .guarded = g->guarded, .kinds = g->all ? ~0u : 0 };
     if (!lookup_ago(g->since, &f.since_us) || !lookup_ago(g->until, &f.until_us))
         return cmd_fail(EXIT_USAGE, "Write it as 90s, 15m, 12h or 7d.", "--since and --until take how long ago");
     int code = lookup_open(c, &k, &r);
@@ -121,8 +135,8 @@ static int log_run(struct cmd *c)
 const struct command command_log = {
     .name = "log", .args = "[filters]", .brief = "list calls, newest first",
     .about = "One line a call: when, its id (the end of it; show takes either), how it ended, which model in which zone, tokens and times.",
-    .examples = "  hearth log -n 50\n  hearth log --task docstring --outcome error --since 12h\n  hearth log --follow --json | jq .model",
-    .flags = { &flag_limit, &flag_follow, &flag_all, &flag_task, &flag_model, &flag_provider, &flag_zone, &flag_outcome, &flag_since, &flag_until, &flag_json, &flag_config,
+    .examples = "  hearth log -n 50\n  hearth log --task docstring --outcome error --since 12h\n  hearth log --guard --since 7d      # what would have left, and what was done\n  hearth log --follow --json | jq .model",
+    .flags = { &flag_limit, &flag_follow, &flag_all, &flag_task, &flag_model, &flag_provider, &flag_zone, &flag_outcome, &flag_guarded, &flag_since, &flag_until, &flag_json, &flag_config,
                &flag_ledger },
     .max_args = 0, .run = log_run,
 };

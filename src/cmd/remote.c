@@ -47,11 +47,11 @@ static void done(struct remote *x, int status, str type)
 /* ---- calls ---- */
 
 struct wish {
-    str task, model, provider, zone, outcome, key, conversation, since, until, limit, after, all, bodies;
+    str task, model, provider, zone, outcome, key, conversation, since, until, limit, after, all, guarded, bodies;
 };
 static const struct { const char *name; size_t offset; bool of_one; } params[] = {      /* of_one: of a single call, too */
 #define W(f) { #f, offsetof(struct wish, f), false }
-    W(task), W(model), W(provider), W(zone), W(outcome), W(key), W(conversation), W(since), W(until), W(limit), W(after), W(all), { "bodies", offsetof(struct wish, bodies), true },
+    W(task), W(model), W(provider), W(zone), W(outcome), W(key), W(conversation), W(since), W(until), W(limit), W(after), W(all), W(guarded), { "bodies", offsetof(struct wish, bodies), true },
 };
 
 static bool read_wish(struct remote *x, bool of_one, struct wish *out)
@@ -79,7 +79,7 @@ static bool is_yes(str s) { return s.n && !str_eq(s, S("0")) && !str_eq(s, S("fa
 static bool make_filter(struct remote *x, const struct wish *w, struct ledger_filter *f)
 {
     *f = (struct ledger_filter){ .task = w->task, .model = w->model, .provider = w->provider, .zone = w->zone, .outcome = w->outcome, .key = w->key, .conversation = w->conversation,
-                                 .limit = ROWS_DEFAULT, .kinds = is_yes(w->all) ? ~0u : 0 };
+                                 .limit = ROWS_DEFAULT, .guarded = is_yes(w->guarded), .kinds = is_yes(w->all) ? ~0u : 0 };
     if (!lookup_ago(w->since.n ? arena_cstr(x->a, w->since) : NULL, &f->since_us) || !lookup_ago(w->until.n ? arena_cstr(x->a, w->until) : NULL, &f->until_us))
         fail(x, 400, "since and until take how long ago: 90s, 15m, 12h or 7d");
     else if (w->limit.n && (!str_i64(w->limit, &f->limit) || f->limit < 1 || f->limit > ROWS_MAX))

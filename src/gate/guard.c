@@ -8,12 +8,13 @@ static enum err find(void *ctx, struct arena *a, str text, struct guard_span **o
 
 static str realm_of(const struct gate_req *r) { return r->key ? r->key->name : S(""); }
 
-/* The stricter word of the three that may be written. */
+/* The strictest word of the four that may be written. */
 static struct guard_policy policy_of(const struct gate_req *r, const struct gate_guard *g)
 {
     const struct policy *p = &r->view->cfg->policy;
     const struct decision *d = &r->decision;
-    const struct guard_rules *from[] = { &g->all, d->task ? &g->tasks[d->task - p->tasks] : NULL, &g->models[d->model - p->models] };
+    const struct guard_rules of_key = { .action = r->key ? (enum guard_action)r->key->guard : GUARD_UNSET };     /* without lists: none of it is kept */
+    const struct guard_rules *from[] = { &g->all, d->task ? &g->tasks[d->task - p->tasks] : NULL, &g->models[d->model - p->models], &of_key };
     return guard_policy_join(from, sizeof from / sizeof *from);
 }
 

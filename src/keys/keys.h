@@ -28,6 +28,7 @@ struct key {
     size_t n_tasks, n_models;
     str default_task;                   /* for calls that name no model; or empty */
     enum zone ceiling;                  /* farther than this no call of it goes */
+    int guard;                          /* how its calls are guarded at least, as guard/policy.h numbers it; 0: nothing is said */
     int64_t requests_per_minute, tokens_per_minute;      /* 0: no limit */
     int64_t micros_per_day, micros_per_month;            /* millionths of a dollar; -1: no limit */
     int64_t expires_us;                 /* wall clock; 0: never */

@@ -121,6 +121,7 @@ struct ledger_filter {
     int64_t since_us, until_us;         /* 0: no bound */
     int64_t after_seq;                  /* rows after this one, in order (for following); -1: all, in order */
     int64_t limit;                      /* newest first unless after_seq is set; 0: 50 */
+    bool guarded;                       /* only where the guard found something, or kept a call from leaving */
     unsigned kinds;                     /* bit set of 1 << ROW_…; 0: ends, and intents without an end (cut) */
 };
 struct ledger_seen {                    /* one row as read; strings live until the next row */

@@ -125,6 +125,8 @@ static void build(struct query *q, struct arena *a, const struct ledger_filter *
         (void)buf_put(&q->sql, S(" AND (outcome = 'cut' OR kind = 0)"));
     else
         where_text(q, "outcome =", f->outcome);
+    if (f->guarded)
+        (void)buf_put(&q->sql, S(" AND (guard_counts <> '{}' OR error_type IN ('private_data', 'guard_failed'))"));
     if (f->since_us)
         where_int(q, "at_us >=", f->since_us);
     if (f->until_us)

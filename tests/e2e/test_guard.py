@@ -584,6 +584,44 @@ class Guarded(unittest.TestCase):
         self.w.verify()
 
 
+class OfAKey(unittest.TestCase):
+    """A key's own word joins the others, and the strictest holds; the log shows what was found."""
+    def setUp(self):
+        self.cloud = Cloud()
+        at = f"http://127.0.0.1:{self.cloud.port}"
+        self.w = World({"providers": f"  oai: {{ api: openai, url: {at}/v1, zone: cloud }}", "models": "  once: { provider: oai, retries: 0 }\n  open: { provider: oai, retries: 0, guard: off }"},
+                       guard="")
+
+    def tearDown(self):
+        self.w.close()
+
+    rng = random.Random(OPT.seed)
+    post = Guarded.post
+
+    def test_a_key_tightens_and_loosens_nothing(self):
+        keys = {word: json.loads(self.w.hearth("key", "add", f"k-{word}", "--guard", word, "--json").stdout)["key"] for word in ("off", "mask", "block")}
+        keys["none"] = json.loads(self.w.hearth("key", "add", "k-none", "--json").stdout)["key"]
+        self.assertIn("guard block", self.w.hearth("key", "list").stdout)
+        self.assertIn("off, detect, mask, local or block", self.w.hearth("key", "add", "k-x", "--guard", "most").stderr)
+        self.w.start()
+        mail = "maria.keller@kanzlei-brandt.de"
+        for word, model, status, left in (("none", "once", 200, False), ("mask", "open", 200, False), ("block", "open", 403, None), ("block", "once", 403, None), ("none", "open", 200, True),
+                                          ("off", "once", 200, True)):
+            self.cloud.seen.clear()
+            got, head, data = self.post("/v1/chat/completions", {"model": model, "messages": [{"role": "user", "content": f"Write to {mail}"}]}, Authorization=f"Bearer {keys[word]}")
+            self.assertEqual(got, status, (word, model, data))
+            if status == 403:
+                self.assertEqual((json.loads(data)["error"]["code"], self.cloud.seen), ("private_data", []))
+            else:
+                self.assertEqual(mail in "".join(raw for _, _, raw in self.cloud.seen), left, (word, model))
+        rows = [json.loads(line) for line in self.w.hearth("log", "--guard", "--json").stdout.splitlines()]
+        self.assertEqual([(r["key_id"], r["outcome"]) for r in rows], [("k-block", "refused"), ("k-block", "refused"), ("k-mask", "ok"), ("k-none", "ok")])
+        said = self.w.hearth("log", "--guard").stdout
+        self.assertIn("EMAIL 1", said)
+        self.assertNotIn(mail, said)
+        self.assertEqual(len(self.w.hearth("log", "--json").stdout.splitlines()), 6)
+
+
 class Broken(unittest.TestCase):
     """The vault cannot be used: nothing leaves, and each client is told so in its own words."""
     def setUp(self):
