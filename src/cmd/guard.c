@@ -57,8 +57,10 @@ static int sum_up(const struct cmd *c, const struct sanitize_file *f)
 
 static int guard_run(struct cmd *c)
 {
-    if (strcmp(c->argv[0], "explain") != 0)
-        return cmd_fail(EXIT_USAGE, "See: hearth guard --help", "hearth guard knows explain, not %s", c->argv[0]);
+    if (strcmp(c->argv[0], "rotate") == 0 && c->argc == 1)
+        return guard_rotate(c);
+    if (strcmp(c->argv[0], "explain") != 0 || c->argc != 2)
+        return cmd_fail(EXIT_USAGE, "See: hearth guard --help", "hearth guard knows explain FILE and rotate");
     if (c->f.show_values && (!term_is_out() || c->f.json))
         return cmd_fail(EXIT_USAGE, "Leave it out, or look at a terminal.", "--show-values shows values on a terminal only, never in a pipe or a file");
     struct sanitize_job job = { .dry = true, .on_place = each_place, .ctx = c, .policy = guard_policy_join(NULL, 0) };
@@ -72,10 +74,12 @@ static int guard_run(struct cmd *c)
 }
 
 const struct command command_guard = {
-    .name = "guard", .args = "explain FILE|-", .brief = "what is found in a file, by which rule, and how sure",
-    .about = "A line for each place: line and column, type, rule, score from 0 to 100, and what stands around it, with every value as its type. A check digit or a\n"
+    .name = "guard", .args = "explain FILE|- | rotate", .brief = "what is found in a file, by which rule, and how sure; the vault's key",
+    .about = "explain: a line for each place: line and column, type, rule, score from 0 to 100, and what stands around it, with every value as its type. A check digit or a\n"
              "telling name of a field gives a higher score than a form alone; from 50 on it is masked. Nothing is written, and no value is shown, but on a\n"
-             "terminal with --show-values. Ends with 3 when something was found, 0 when nothing.",
-    .examples = "  hearth guard explain mail.txt\n  hearth guard explain mail.txt --show-values\n  git diff | hearth guard explain -",
-    .flags = { &flag_show_values, &flag_json }, .min_args = 2, .max_args = 2, .run = guard_run,
+             "terminal with --show-values. Ends with 3 when something was found, 0 when nothing.\n"
+             "rotate: the vault gets a new key, and every value in it is sealed with that; placeholders stay what they are. hearth may go on serving meanwhile. What was\n"
+             "killed in the middle goes on with the next rotate. A key of the environment: give the new one as before and the old one in HEARTH_GUARD_OLD_KEY.",
+    .examples = "  hearth guard explain mail.txt\n  hearth guard explain mail.txt --show-values\n  git diff | hearth guard explain -\n  hearth guard rotate",
+    .flags = { &flag_show_values, &flag_vault, &flag_key_file, &flag_json, &flag_config, &flag_ledger }, .min_args = 1, .max_args = 2, .run = guard_run,
 };

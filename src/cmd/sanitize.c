@@ -42,7 +42,7 @@ static void *work_run(void *ctx)
     struct vault_file *vault = NULL;
     struct arena a;
     char why[256] = "";
-    enum err e = w->job.vault ? vault_file_open(w->vault.path, &w->vault.key, 0, &vault, why) : ERR_OK;
+    enum err e = w->job.vault ? vault_file_open(w->vault.path, &w->vault.keys, 0, &vault, why) : ERR_OK;
     arena_init(&a, 64 << 20);
     pthread_mutex_lock(&w->job.lock);
     if (e)
@@ -190,7 +190,7 @@ static int sanitize_run(struct cmd *c)
     if (code == EXIT_DONE)
         code = sum_up(&w);
     guard_finder_free(w.job.finder);
-    explicit_bzero(&w.vault.key, sizeof w.vault.key);
+    explicit_bzero(&w.vault.keys, sizeof w.vault.keys);
     return code;
 }
 

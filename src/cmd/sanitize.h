@@ -41,9 +41,15 @@ enum err sanitize_gather(struct sanitize_files *f, const char *path, const char 
 
 /* ---- the vault on disk ---- */
 
-struct sanitize_vault { const char *path; struct seal_key key; };
+struct sanitize_vault {
+    const char *path, *key_file;        /* key_file NULL: the key was given itself */
+    struct vault_keys keys;
+    int lock;                           /* of the key's file, shared: no rotation meanwhile; -1 */
+};
 /* Where the vault and its key are, by --vault, --key, the configuration or HEARTH_GUARD_KEY. `exists`: it is not to be made. An exit_code, said. */
 int sanitize_vault_find(struct cmd *c, bool exists, struct sanitize_vault *out);
+
+int guard_rotate(struct cmd *c);        /* guard_rotate.c; an exit_code */
 
 /* ---- a file ---- */
 

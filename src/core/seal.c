@@ -14,7 +14,7 @@
 
 enum { NONCE = 12, TAG = 16 };
 
-static enum err key_read(const char *path, struct seal_key *out)
+enum err seal_key_read(const char *path, struct seal_key *out)
 {
     struct stat st;
     enum err e = ERR_IO;
@@ -61,11 +61,11 @@ static enum err key_make(const char *path)
 
 enum err seal_key_load(const char *path, struct seal_key *out)
 {
-    enum err e = key_read(path, out);
+    enum err e = seal_key_read(path, out);
     if (e != ERR_NOTFOUND)
         return e;
     e = key_make(path);
-    return e ? e : key_read(path, out);
+    return e ? e : seal_key_read(path, out);
 }
 
 enum err seal_close(struct arena *a, const struct seal_key *k, str context, str plain, str *out)

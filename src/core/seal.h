@@ -15,6 +15,7 @@ struct seal_key { uint8_t b[SEAL_KEY]; };
 
 /* Reads the key at `path`, or makes it (random, mode 0600, written whole or not at all). ERR_FORBIDDEN when others may read the file. */
 enum err seal_key_load(const char *path, struct seal_key *out);
+enum err seal_key_read(const char *path, struct seal_key *out);         /* only reads: ERR_NOTFOUND */
 enum err seal_close(struct arena *a, const struct seal_key *k, str context, str plain, str *out);
 enum err seal_open(struct arena *a, const struct seal_key *k, str context, str sealed, str *out);   /* ERR_FORBIDDEN: forged or wrong key */
 

@@ -42,7 +42,21 @@ static enum err list(void *b, struct arena *a, str prefix, str after, size_t mos
     return e;
 }
 
-enum err vault_file_open(const char *path, const struct seal_key *key, int wait_ms, struct vault_file **out, char why[256])
+enum err vault_keys_load(const char *path, struct vault_keys *out)
+{
+    char old[4096];
+    int n = snprintf(old, sizeof old, "%s.old", path);
+    if (n < 0 || (size_t)n >= sizeof old)
+        return ERR_LIMIT;
+    enum err e = seal_key_load(path, &out->keys[0]);
+    if (e != ERR_OK)
+        return e;
+    e = seal_key_read(old, &out->keys[1]);
+    out->n = e == ERR_OK ? 2 : 1;
+    return e == ERR_NOTFOUND ? ERR_OK : e;
+}
+
+enum err vault_file_open(const char *path, const struct vault_keys *keys, int wait_ms, struct vault_file **out, char why[256])
 {
     struct vault_file *f = calloc(1, sizeof *f);
     if (!f) {
@@ -55,7 +69,7 @@ enum err vault_file_open(const char *path, const struct seal_key *key, int wait_
         const struct vault_store store = { f->box, get, put, list, forget };
         if (wait_ms)
             box_patience(f->box, wait_ms);
-        if ((e = vault_open(&f->a, &store, key, 1, &f->vault)))
+        if ((e = vault_open(&f->a, &store, keys->keys, keys->n, &f->vault)))
             snprintf(why, 256, "%.200s: %s", path, e == ERR_FORBIDDEN ? "it was made with another key" : err_text(e));
     }
     if (e) {

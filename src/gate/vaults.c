@@ -7,19 +7,29 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 enum { WAIT_MS = 250 };                 /* for another writer, while this loop does nothing else */
 
 struct gate_vault {
     struct vault_file *file;
     struct digest of;                   /* what it was opened with */
+    struct stat key;                    /* its file then; zeroed: none */
 };
 
-static enum err read_key(const struct gate_guard *g, struct seal_key *out)
+static enum err read_key(const struct gate_guard *g, struct vault_keys *out)
 {
+    out->n = 1;
     if (g->key.n)
-        return vault_key_read(g->key, out) ? ERR_OK : ERR_FORBIDDEN;
-    return seal_key_load(g->key_file.p, out);
+        return vault_key_read(g->key, &out->keys[0]) ? ERR_OK : ERR_FORBIDDEN;
+    return vault_keys_load(g->key_file.p, out);
+}
+
+/* Rotation puts another file in its place: what would still be sealed with the old key could not be read afterwards. */
+static bool key_is_another(const struct gate_vault *v, const struct gate_guard *g)
+{
+    struct stat now;
+    return !g->key.n && stat(g->key_file.p, &now) == 0 && v->key.st_ino && (now.st_ino != v->key.st_ino || now.st_dev != v->key.st_dev);
 }
 
 /* One loop after the other makes key and file: what a key is written to first is named by the process alone (core/seal.c). */
@@ -27,15 +37,19 @@ static pthread_mutex_t opening = PTHREAD_MUTEX_INITIALIZER;
 
 static enum err open_vault(struct gate_vault *v, const struct gate_guard *g, char why[256])
 {
-    struct seal_key key;
-    enum err e = read_key(g, &key);
+    struct vault_keys keys = { .n = 0 };
+    if (g->key.n || stat(g->key_file.p, &v->key))       /* looked at before it is read */
+        v->key = (struct stat){ .st_ino = 0 };
+    enum err e = read_key(g, &keys);
     if (e != ERR_OK) {
         snprintf(why, 256, "its key %.160s %s", g->key.n ? "of the environment" : g->key_file.p,
                  g->key.n ? "must be 64 hexadecimal digits" : e == ERR_FORBIDDEN ? "must be a file of yours that nobody else may read" : "cannot be read or made");
         return e;
     }
-    e = vault_file_open(g->vault.p, &key, WAIT_MS, &v->file, why);
-    explicit_bzero(&key, sizeof key);
+    e = vault_file_open(g->vault.p, &keys, WAIT_MS, &v->file, why);
+    explicit_bzero(&keys, sizeof keys);
+    if (e == ERR_OK && !g->key.n && !v->key.st_ino && stat(g->key_file.p, &v->key))     /* it was made now */
+        v->key = (struct stat){ .st_ino = 0 };
     return e;
 }
 
@@ -48,8 +62,8 @@ static void close_vault(struct gate_vault *v)
 enum err gate_vault(struct gate_loop *l, const struct gate_guard *g, struct vault **out)
 {
     char why[256] = "";
-    if (l->vault && !digest_eq(&l->vault->of, &g->names))
-        gate_vault_close(l);            /* the configuration names another one now */
+    if (l->vault && (!digest_eq(&l->vault->of, &g->names) || key_is_another(l->vault, g)))
+        gate_vault_close(l);            /* the configuration names another one now, or it has a new key */
     if (!l->vault) {
         struct gate_vault *v = calloc(1, sizeof *v);
         if (!v)

@@ -380,7 +380,7 @@ enum err vault_recall(struct vault *v, struct arena *a, str realm, str conversat
 
 /* ---- care ---- */
 
-enum err vault_reseal(struct vault *v, struct arena *a, size_t most, int64_t at_us, bool *done)
+enum err vault_reseal(struct vault *v, struct arena *a, size_t most, int64_t at_us, size_t *moved, bool *done)
 {
     struct vault_row *rows = NULL;
     size_t n = 0, old = 0;
@@ -398,6 +398,7 @@ enum err vault_reseal(struct vault *v, struct arena *a, size_t most, int64_t at_
         e = v->store.put(v->store.ctx, rows, old, false, at_us);
     if (e)
         return e;
+    *moved += old;
     *done = n < most;
     v->cursor_n = 0;
     if (!*done && rows[n - 1].name.n <= sizeof v->cursor) {

@@ -75,8 +75,8 @@ enum err vault_remember(struct vault *v, struct arena *a, str realm, str convers
 enum err vault_recall(struct vault *v, struct arena *a, str realm, str conversation, struct restore_set *set);
 enum { VAULT_RECALL_MAX = 16384 };
 
-/* One batch of rotation; *done when no row is under an old key. `a` may be reset afterwards. */
-enum err vault_reseal(struct vault *v, struct arena *a, size_t most, int64_t at_us, bool *done);
+/* One batch of rotation; *moved grows by the rows that were under an old key, *done when no row is under an old key. `a` may be reset afterwards. */
+enum err vault_reseal(struct vault *v, struct arena *a, size_t most, int64_t at_us, size_t *moved, bool *done);
 /* Values and conversations that nothing was put for since then are forgotten. A value that comes again gets its placeholder again. */
 enum err vault_forget(struct vault *v, int64_t before_us);
 

@@ -1,9 +1,9 @@
 """The guard at the door: a cloud that keeps what it is sent, and says it again, piece by piece.
 
 Values are planted wherever a call has strings: none may reach the cloud, and each comes back in the answer. `--calls N`: so many of the mixed ones."""
-import argparse, concurrent.futures, http.client, http.server, json, os, random, re, string, sys, threading, unittest
+import argparse, concurrent.futures, http.client, http.server, json, os, random, re, string, subprocess, sys, threading, time, unittest
 
-from world import World
+from world import HEARTH, World
 
 ARGS = argparse.ArgumentParser()
 ARGS.add_argument("hearth")
@@ -620,6 +620,60 @@ class OfAKey(unittest.TestCase):
         self.assertIn("EMAIL 1", said)
         self.assertNotIn(mail, said)
         self.assertEqual(len(self.w.hearth("log", "--json").stdout.splitlines()), 6)
+
+
+class Rotation(unittest.TestCase):
+    """The vault gets a new key while calls go on: each placeholder stays what it is, and what was sealed before is read after."""
+    def setUp(self):
+        self.cloud = Cloud()
+        self.w = World({"providers": f"  oai: {{ api: openai, url: http://127.0.0.1:{self.cloud.port}/v1, zone: cloud }}", "models": "  once: { provider: oai, retries: 0 }"}, guard="").start()
+        self.rng = random.Random(OPT.seed)
+
+    def tearDown(self):
+        self.w.close()
+
+    post = Guarded.post
+
+    def call(self, text):
+        status, _, data = self.post("/v1/chat/completions", {"model": "once", "messages": [{"role": "user", "content": text}]})
+        self.assertEqual(status, 200, data)
+        return re.findall(r"\[EMAIL_[^\]]*\]", self.cloud.seen[-1][2])[0]
+
+    def test_a_new_key_under_load_and_kills(self):
+        key, old = self.w.dir / "guard.key", self.w.dir / "guard.key.old"
+        mails = [f"person{i}@kanzlei-brandt.de" for i in range(60)]
+        before = {m: self.call(f"Write to {m}") for m in mails}
+        first, stop, during = key.read_bytes(), threading.Event(), []
+
+        def go_on():
+            for i in range(100000):
+                if stop.is_set():
+                    return
+                during.append((f"later{i}@kanzlei-brandt.de", self.call(f"Write to later{i}@kanzlei-brandt.de")))
+
+        caller = threading.Thread(target=go_on)
+        caller.start()
+        try:
+            for i in range(6):                              # killed at some moment, the first time before the key is another one
+                p = subprocess.Popen([HEARTH, "guard", "rotate", "-c", self.w.config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                time.sleep([0, 0.01, 0.05, 0.2, 0.6, 0.9][i])
+                p.kill()
+                p.wait()
+            r = self.w.hearth("guard", "rotate", "--json")
+            self.assertEqual(r.returncode, 0, r.stderr)
+        finally:
+            stop.set()
+            caller.join()
+        self.assertGreater(len(during), 20)
+        self.assertNotEqual(key.read_bytes(), first)
+        self.assertEqual((old.exists(), key.stat().st_mode & 0o777), (False, 0o600))
+        self.w.stop()
+        self.w.start()                                      # with the new key alone
+        for mail, placeholder in [*before.items(), *during]:
+            self.assertEqual(self.call(f"Write to {mail}"), placeholder)
+        text = "\n".join([*before.values(), *(p for _, p in during)])
+        back = subprocess.run([HEARTH, "sanitize", "--restore", "-", "-c", self.w.config], input=text, capture_output=True, text=True)
+        self.assertEqual(back.stdout.split(), [*mails, *(m for m, _ in during)], back.stderr)
 
 
 class Broken(unittest.TestCase):

@@ -209,17 +209,19 @@ static void rotation_goes_on_where_it_was_stopped(void **state)
     }
     vault_close(v);
     const struct seal_key both[] = { newer, master };
+    size_t moved = 0;
     bool done = false;
     v = opened(both, 2);
-    assert_int_equal(vault_reseal(v, &mem, 7, 1, &done), ERR_OK);
+    assert_int_equal(vault_reseal(v, &mem, 7, 1, &moved, &done), ERR_OK);
     assert_false(done);
     vault_close(v);                                                         /* killed in the middle */
     v = opened(both, 2);
     for (int i = 0; !done; i++) {
         assert_true(i < 20);
-        assert_int_equal(vault_reseal(v, &mem, 7, 1, &done), ERR_OK);
+        assert_int_equal(vault_reseal(v, &mem, 7, 1, &moved, &done), ERR_OK);
     }
     vault_close(v);
+    assert_int_equal(moved, 41);                                            /* and the row of the tags' key */
     v = opened(&newer, 1);                                                  /* the old key is not needed any more */
     for (int i = 0; i < 40; i++) {
         struct vault_ask ask = { .type = GUARD_EMAIL, .value = arena_printf(&mem, "m%d@keller.de", i), .keep = true };
