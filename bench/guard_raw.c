@@ -33,7 +33,7 @@ static enum err write_spans(struct json_out *o, const struct guard_span *s, size
         json_put_key(o, S("end"));
         json_put_i64(o, (int64_t)s[i].end);
         json_put_key(o, S("type"));
-        json_put_str(o, str_of(guard_type_name(s[i].type)));
+        json_put_str(o, str_of(guard_type_name(NULL, s[i].type)));
         json_put_key(o, S("rule"));
         json_put_str(o, str_of(guard_rule_name(s[i].rule)));
         json_put_key(o, S("score"));
@@ -93,7 +93,7 @@ static int show(const struct guard_finder *f, str text)
     arena_init(&a, SIZE_MAX / 2);
     enum err e = guard_find(f, &a, text, &s, &n);
     for (size_t i = 0; i < n && !e; i++)
-        printf("%zu\t%s\t%s\t%u\t%.*s\n", s[i].begin, guard_type_name(s[i].type), guard_rule_name(s[i].rule), s[i].score, (int)(s[i].end - s[i].begin), text.p + s[i].begin);
+        printf("%zu\t%s\t%s\t%u\t%.*s\n", s[i].begin, guard_type_name(NULL, s[i].type), guard_rule_name(s[i].rule), s[i].score, (int)(s[i].end - s[i].begin), text.p + s[i].begin);
     arena_free(&a);
     return e ? fail(err_text(e)) : 0;
 }

@@ -25,7 +25,7 @@ static enum err find(void *ctx, struct arena *a, str text, struct guard_span **o
         if (to > from && to < text.n)
             i = to + 1;
         if (i - from >= 5 || to > from)
-            s[k] = (struct guard_span){ .begin = from, .end = i, .type = (enum guard_type)(i % GUARD_N_TYPES), .score = 90 };
+            s[k] = (struct guard_span){ .begin = from, .end = i, .type = (enum guard_type)(i % GUARD_OWN), .score = 90 };
         k += i - from >= 5;
         i -= i > from;
     }

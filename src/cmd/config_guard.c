@@ -1,8 +1,11 @@
 /* What leaves for a cloud, as a table of options. */
 #include "cmd/config_guard.h"
 
+#include "guard/pattern.h"
+
 #define COUNT(t) (sizeof(t) / sizeof *(t))
 #define G(f)     offsetof(struct guard_entry, f)
+#define T(f)     offsetof(struct guard_type_entry, f)
 
 const char *const guard_words[] = { "off", "detect", "mask", "local", "block", NULL };
 static const char *const unsure_words[] = { "send", "local", "block", NULL };
@@ -14,12 +17,18 @@ static const struct option guard_options[] = {
     { "unsure", OPTION_WORD, G(unsure), "local", 0, 0, unsure_words, "images, documents, token arrays and whatever else cannot be searched: answered by a local fallback or candidate, or refused; block: refused; send: sent as it is" },
     { "allow", OPTION_LIST, G(allow), NULL, 0, 0, NULL, "values that are nobody's: exact, or *@example.org and Acme*" },
     { "deny", OPTION_LIST, G(deny), NULL, 0, 0, NULL, "words that are masked wherever they stand, as CUSTOM" },
-    { "leave", OPTION_LIST, G(leave), NULL, 0, 0, NULL, "types that are not masked, such as IP_ADDRESS or PERSON; a task or model that writes a guard of its own masks them" },
+    { "leave", OPTION_LIST, G(leave), NULL, 0, 0, NULL, "types that are not masked, such as IP_ADDRESS or one of your own; a task or model that writes a guard of its own masks them" },
     { "restore_secrets", OPTION_BOOL, G(restore_secrets), "false", 0, 0, NULL, "put secrets back in answers, too: else they stay placeholders" },
     { "limit", OPTION_SIZE, G(limit), "8MiB", 1 << 10, 256 << 20, NULL, "a larger request is not searched, so it does not leave" },
     { "vault", OPTION_PATH, G(vault), NULL, 0, 0, NULL, "the file in which the values lie, sealed; unset: guard.db beside the ledger. It is made by the first call that leaves" },
     { "key_file", OPTION_PATH, G(key_file), NULL, 0, 0, NULL, "its key, 32 bytes with mode 0600, made where there is none; unset: guard.key beside the ledger" },
     { "key", OPTION_SECRET, G(key), NULL, 0, 0, NULL, "the key instead of key_file, 64 hexadecimal digits" },
+};
+
+static const struct option type_options[] = {
+    { "words", OPTION_LIST, T(words), NULL, 0, 0, NULL, "found wherever they stand whole, in any case; of all types and deny together at most 50000, of 200 bytes" },
+    { "pattern", OPTION_TEXT, T(pattern), NULL, 0, 0, NULL, "a regular expression as RE2 has it, of at most 1000 bytes, best in '…'; a match has at most 1024 bytes. \\b is the border of a word" },
+    { "context", OPTION_LIST, T(context), NULL, 0, 0, NULL, "words of which one must stand near a match of the pattern, 80 bytes before it or 40 behind it" },
 };
 
 struct guard_rules guard_rules_of(int word)
@@ -39,19 +48,81 @@ static enum err words_of(struct arena *a, const struct option_list *l, enum guar
     return w ? ERR_OK : ERR_LIMIT;
 }
 
-static void leave_type(struct option_reader *r, const struct yaml_node *section, str name, struct guard_rules *rules)
+/* ---- types ---- */
+
+/* Of hearth and of the owner. False: there is none, and that is said. */
+static bool type_named(struct option_reader *r, const struct guard_entry *e, struct yaml_place at, const char *what, str name, enum guard_type *out)
 {
     const char *words[GUARD_N_TYPES];
     char hint[OPTION_HINT];
-    for (int t = 0; t < GUARD_N_TYPES; t++) {
-        words[t] = guard_type_name((enum guard_type)t);
+    size_t n = GUARD_OWN + e->n_types;
+    for (size_t t = 0; t < n; t++) {
+        words[t] = t < GUARD_OWN ? guard_type_name(NULL, (enum guard_type)t) : e->types[t - GUARD_OWN].name.p;
         if (str_eq(name, str_of(words[t]))) {
-            rules->types[t].action = GUARD_OFF;
-            return;
+            *out = (enum guard_type)t;
+            return true;
         }
     }
-    option_hint(name, words, GUARD_N_TYPES, hint);
-    yaml_complain(r->report, section->at, "guard.leave: there is no type %.*s%s", STR_ARG(name), hint);
+    option_hint(name, words, n, hint);
+    yaml_complain(r->report, at, "guard.%s: there is no type %.*s%s", what, STR_ARG(name), hint);
+    return false;
+}
+
+/* The first text of a list, or the one that stands in place of it: the others follow it. */
+static const struct yaml_node *first_text(const struct yaml_node *list) { return list && list->kind == YAML_LIST ? list->first : list; }
+
+static void check_words(struct option_reader *r, const struct yaml_node *list, const char *what, const struct option_list *words)
+{
+    const struct yaml_node *m = first_text(list);
+    for (size_t i = 0; m && i < words->n; i++, m = m->next)
+        if (!guard_word_fits(words->v[i]))
+            yaml_complain(r->report, m->at, "guard.%s: each word has a letter or digit and at most 200 bytes", what);
+}
+
+static void check_type(struct option_reader *r, const struct yaml_node *m, const struct guard_type_entry *t)
+{
+    char why[PATTERN_WHY];
+    const struct yaml_node *pattern = yaml_member(m, S("pattern"));
+    if (!guard_own_name(t->name))
+        yaml_complain(r->report, m->key_at, "guard.types: %.*s cannot be a type's name: write 2 to 24 of A-Z, 0-9 and _, a letter first, and none of hearth's own types", STR_ARG(t->name));
+    if (!t->words.n && !t->pattern.n)
+        yaml_complain(r->report, m->key_at, "guard.types: %.*s needs words, or a pattern", STR_ARG(t->name));
+    if (t->context.n && !t->pattern.n)
+        yaml_complain(r->report, m->key_at, "guard.types: the context of %.*s belongs to a pattern, and it has none", STR_ARG(t->name));
+    check_words(r, yaml_member(m, S("words")), "types", &t->words);
+    check_words(r, yaml_member(m, S("context")), "types", &t->context);
+    if (!pattern || !t->pattern.n)
+        return;
+    struct pattern *trial = pattern_new(t->pattern.p, t->pattern.n, why);
+    if (!trial)
+        yaml_complain(r->report, pattern->at, "the pattern of %.*s cannot be searched for: %s", STR_ARG(t->name), why);
+    pattern_free(trial);
+}
+
+static enum err read_types(struct option_reader *r, const struct yaml_node *map, struct guard_entry *e)
+{
+    size_t n = map && map->kind == YAML_MAP ? map->n : 0, words = e->deny.n;
+    if (map && map->kind != YAML_MAP && !yaml_is_null(map))
+        yaml_complain(r->report, map->at, "guard.types must be a map of names");
+    if (n > GUARD_OWN_MAX) {
+        yaml_complain(r->report, map->at, "guard.types: there may be %d types", GUARD_OWN_MAX);
+        return ERR_OK;
+    }
+    e->types = arena_new(r->a, struct guard_type_entry, n + 1);
+    if (!e->types)
+        return ERR_LIMIT;
+    for (const struct yaml_node *m = n ? map->first : NULL; m; m = m->next) {
+        struct guard_type_entry *t = &e->types[e->n_types++];
+        enum err err = option_read(r, type_options, COUNT(type_options), m, NULL, t);
+        if (err)
+            return err;
+        t->name = m->key;
+        words += t->words.n;
+        check_type(r, m, t);
+    }
+    if (words > GUARD_WORDS_MAX)
+        yaml_complain(r->report, map ? map->at : (struct yaml_place){ 0 }, "guard: of all types and deny together there may be %d words, and there are %zu", GUARD_WORDS_MAX, words);
+    return ERR_OK;
 }
 
 static struct digest names_of(const struct guard_entry *e)
@@ -64,8 +135,12 @@ static struct digest names_of(const struct guard_entry *e)
 enum err guard_load(struct option_reader *r, const struct yaml_node *section, str beside_vault, str beside_key, struct guard_entry *e, struct gate_guard *out)
 {
     static const enum guard_action unsure[] = { GUARD_MASK, GUARD_LOCAL, GUARD_BLOCK };
-    struct guard_finder *trial = NULL;
-    enum err err = option_read(r, guard_options, COUNT(guard_options), section, NULL, e);
+    static const char *const also[] = { "types", NULL };
+    const struct yaml_node *leave = first_text(yaml_member(section, S("leave")));
+    enum guard_type t;
+    enum err err = option_read(r, guard_options, COUNT(guard_options), section, also, e);
+    if (!err)
+        err = read_types(r, yaml_member(section, S("types")), e);
     if (err)
         return err;
     if (!e->vault.n)
@@ -76,35 +151,46 @@ enum err guard_load(struct option_reader *r, const struct yaml_node *section, st
     out->all.unsure = unsure[e->unsure];
     out->all.types[GUARD_SECRET].restore = e->restore_secrets ? GUARD_RESTORE : GUARD_RESTORE_UNSET;
     out->all.n_allow = e->allow.n;
-    for (size_t i = 0; i < e->leave.n; i++)
-        leave_type(r, section, e->leave.v[i], &out->all);
+    for (size_t i = 0; leave && i < e->leave.n; i++, leave = leave->next)
+        if (type_named(r, e, leave->at, "leave", e->leave.v[i], &t))
+            out->all.types[t].action = GUARD_OFF;
     if (e->key.value.n) {
         struct seal_key unused;
         if (!vault_key_read(e->key.value, &unused))
             yaml_complain(r->report, section->at, "guard.key: %.*s must hold 64 hexadecimal digits", STR_ARG(e->key.variable));
     }
-    if ((err = words_of(r->a, &e->allow, GUARD_N_TYPES, &out->all.allow)))
-        return err;
-    if (!e->deny.n)
-        return ERR_OK;
-    err = guard_load_finder(r->a, e, &trial);
-    guard_finder_free(trial);
-    if (err == ERR_RANGE)
-        yaml_complain(r->report, section->at, "guard.deny: each word has a letter or digit and at most 200 bytes");
-    return err == ERR_RANGE ? ERR_OK : err;
+    check_words(r, yaml_member(section, S("deny")), "deny", &e->deny);
+    return words_of(r->a, &e->allow, GUARD_N_TYPES, &out->all.allow);
 }
 
 enum err guard_load_finder(struct arena *a, const struct guard_entry *e, struct guard_finder **out)
 {
-    struct guard_options o = { .n_deny = e->deny.n };
-    enum err err = words_of(a, &e->deny, GUARD_CUSTOM, &o.deny);
-    return err ? err : guard_finder_new(&o, out);
+    struct guard_options o = { .n_deny = e->deny.n, .n_own = e->n_types };
+    struct guard_own *own = arena_new(a, struct guard_own, e->n_types + 1);
+    enum err err = own ? words_of(a, &e->deny, GUARD_CUSTOM, &o.deny) : ERR_LIMIT;
+    if (err)
+        return err;
+    for (size_t i = 0; i < e->n_types; i++) {
+        const struct guard_type_entry *t = &e->types[i];
+        own[i] = (struct guard_own){ t->name, t->words.v, t->words.n, t->pattern, t->context.v, t->context.n };
+    }
+    o.own = own;
+    return guard_finder_new(&o, out);
 }
 
 void guard_write(struct option_writer *w, const struct guard_entry *e)
 {
     option_open(w, S("guard"));
     option_write(w, guard_options, COUNT(guard_options), e);
+    if (e->n_types)
+        option_open(w, S("types"));
+    for (size_t i = 0; i < e->n_types; i++) {
+        option_open(w, e->types[i].name);
+        option_write(w, type_options, COUNT(type_options), &e->types[i]);
+        option_close(w);
+    }
+    if (e->n_types)
+        option_close(w);
     option_close(w);
 }
 
@@ -112,4 +198,6 @@ void guard_manual(struct buf *b)
 {
     option_manual(b, "guard:", "What is done about personal data and secrets in calls to the cloud zone (docs/guard.md). Nothing need be written: what is found is masked, and what cannot be\n"
                                "searched or masked does not leave. `guard` of tasks and models says the same for theirs; of all that is written the strictest holds.", guard_options, COUNT(guard_options));
+    option_manual(b, "guard: types: NAME:", "Types of your own, of words, of a pattern, or of both: `PROJECT: { words: [Nachtfalke, 'Blue Heron'] }`, `EMPLOYEE: { pattern: '\\bE-\\d{6}\\b', context: [employee] }`. What is found\n"
+                                            "becomes `[PROJECT_k7q2m]`. At most 32; a name has 2 to 24 of A-Z, 0-9 and _, a letter first.", type_options, COUNT(type_options));
 }

@@ -6,6 +6,12 @@
 #include "gate/gate.h"
 #include "guard/vault.h"
 
+struct guard_type_entry {               /* a type that the owner has named */
+    str name;
+    struct option_list words, context;
+    str pattern;
+};
+
 struct guard_entry {                    /* as it is written */
     int cloud, unsure;
     struct option_list allow, deny, leave;
@@ -13,6 +19,8 @@ struct guard_entry {                    /* as it is written */
     size_t limit;
     str vault, key_file;
     struct option_secret key;
+    struct guard_type_entry *types;     /* number GUARD_OWN and on */
+    size_t n_types;
 };
 
 extern const char *const guard_words[];                 /* of `guard` of tasks and models; an index, or -1 */
@@ -20,7 +28,7 @@ struct guard_rules guard_rules_of(int word);
 
 /* Fills `out` but for its finder, models and tasks. `beside`: where vault and key lie unless they are written. Mistakes are complained about; ERR_LIMIT. */
 enum err guard_load(struct option_reader *r, const struct yaml_node *section, str beside_vault, str beside_key, struct guard_entry *e, struct gate_guard *out);
-/* The finder for it, with the words of `deny`; ERR_RANGE: one of them cannot be searched for. */
+/* The finder for it, with the words of `deny` and the owner's types; ERR_RANGE: one of them cannot be searched for. */
 enum err guard_load_finder(struct arena *a, const struct guard_entry *e, struct guard_finder **out);
 void guard_write(struct option_writer *w, const struct guard_entry *e);
 void guard_manual(struct buf *b);

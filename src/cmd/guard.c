@@ -3,9 +3,13 @@
 #include "cmd/term.h"
 #include "core/json.h"
 
+struct look { const struct cmd *c; const struct guard_finder *finder; };
+
 static void each_place(void *ctx, const struct sanitize_place *p)
 {
-    const struct cmd *c = ctx;
+    const struct look *l = ctx;
+    const struct cmd *c = l->c;
+    const char *type = guard_type_name(l->finder, p->type);
     if (c->f.json) {
         struct buf b = { .max = 1 << 20 };
         struct json_out o;
@@ -15,7 +19,7 @@ static void each_place(void *ctx, const struct sanitize_place *p)
         json_put_i64(&o, (int64_t)p->line);
         json_put_key(&o, S("column"));
         json_put_i64(&o, (int64_t)p->column);
-        json_put_text(&o, S("type"), str_of(guard_type_name(p->type)));
+        json_put_text(&o, S("type"), str_of(type));
         json_put_text(&o, S("rule"), str_of(guard_rule_name(p->rule)));
         json_put_key(&o, S("score"));
         json_put_i64(&o, p->score);
@@ -27,7 +31,7 @@ static void each_place(void *ctx, const struct sanitize_place *p)
     }
     char place[48];
     snprintf(place, sizeof place, "%zu:%zu", p->line, p->column);
-    printf("%-9s %s%-13s%s %-20s %3d  ", place, term_out("1"), guard_type_name(p->type), term_out("0"), guard_rule_name(p->rule), p->score);
+    printf("%-9s %s%-13s%s %-20s %3d  ", place, term_out("1"), type, term_out("0"), guard_rule_name(p->rule), p->score);
     if (c->f.show_values && term_is_out()) {
         fputs(term_out("33"), stdout);
         term_cell(stdout, p->value, 60, false);
@@ -37,7 +41,7 @@ static void each_place(void *ctx, const struct sanitize_place *p)
     fputc('\n', stdout);
 }
 
-static int sum_up(const struct cmd *c, const struct sanitize_file *f)
+static int sum_up(const struct cmd *c, const struct guard_finder *finder, const struct sanitize_file *f)
 {
     size_t n = 0;
     if (f->state == FILE_FAILED)
@@ -47,9 +51,9 @@ static int sum_up(const struct cmd *c, const struct sanitize_file *f)
     for (int t = 0; t < GUARD_N_TYPES; t++)
         n += f->found[t];
     if (c->f.json)
-        sanitize_json(stdout, f);
+        sanitize_json(stdout, finder, f);
     else if (n)
-        sanitize_line(stdout, f);
+        sanitize_line(stdout, finder, f);
     else
         printf("%s: nothing was found\n", f->path);
     return n ? EXIT_FOUND : EXIT_DONE;
@@ -63,20 +67,26 @@ static int guard_run(struct cmd *c)
         return cmd_fail(EXIT_USAGE, "See: hearth guard --help", "hearth guard knows explain FILE and rotate");
     if (c->f.show_values && (!term_is_out() || c->f.json))
         return cmd_fail(EXIT_USAGE, "Leave it out, or look at a terminal.", "--show-values shows values on a terminal only, never in a pipe or a file");
-    struct sanitize_job job = { .dry = true, .on_place = each_place, .ctx = c, .policy = guard_policy_join(NULL, 0) };
+    struct look look = { .c = c };
+    struct sanitize_job job = { .dry = true, .on_place = each_place, .ctx = &look };
     struct sanitize_file f = { .path = c->argv[1] };
+    struct sanitize_rules rules;
     sanitize_job_init(&job);
-    if (guard_finder_new(NULL, &job.finder) != ERR_OK)
-        return cmd_fail(EXIT_FAILED, NULL, "%s", err_text(ERR_MEMORY));
+    int code = sanitize_rules_load(c, &rules, &job);
+    if (code)
+        return code;
+    look.finder = job.finder;
     sanitize_one(&job, NULL, &c->arena, &f);
-    guard_finder_free(job.finder);
-    return sum_up(c, &f);
+    code = sum_up(c, job.finder, &f);
+    app_unload(rules.config);
+    return code;
 }
 
 const struct command command_guard = {
     .name = "guard", .args = "explain FILE|- | rotate", .brief = "what is found in a file, by which rule, and how sure; the vault's key",
     .about = "explain: a line for each place: line and column, type, rule, score from 0 to 100, and what stands around it, with every value as its type. A check digit or a\n"
-             "telling name of a field gives a higher score than a form alone; from 50 on it is masked. Nothing is written, and no value is shown, but on a\n"
+             "telling name of a field gives a higher score than a form alone; from 50 on it is masked. What the configuration adds is seen too:\n"
+             "your own types and denied words; what it allows or leaves is not shown. Nothing is written, and no value is shown, but on a\n"
              "terminal with --show-values. Ends with 3 when something was found, 0 when nothing.\n"
              "rotate: the vault gets a new key, and every value in it is sealed with that; placeholders stay what they are. hearth may go on serving meanwhile. What was\n"
              "killed in the middle goes on with the next rotate. A key of the environment: give the new one as before and the old one in HEARTH_GUARD_OLD_KEY.",

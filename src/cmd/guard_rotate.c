@@ -139,7 +139,7 @@ int guard_rotate(struct cmd *c)
 {
     struct sanitize_vault v;
     size_t moved = 0;
-    int code = sanitize_vault_find(c, true, &v);
+    int code = sanitize_vault_find(c, NULL, true, &v);
     if (!code)
         code = v.key_file ? rotate_file(&v, &moved) : rotate_given(&v, &moved);
     explicit_bzero(&v.keys, sizeof v.keys);

@@ -279,6 +279,12 @@ static enum err read_one(struct option_reader *r, const struct option *o, const 
     return e;
 }
 
+enum err option_list_read(struct option_reader *r, const char *key, const struct yaml_node *n, struct option_list *out)
+{
+    const struct option o = { .key = key, .type = OPTION_LIST };
+    return read_one(r, &o, n, out);
+}
+
 enum err option_read(struct option_reader *r, const struct option *table, size_t n, const struct yaml_node *map, const char *const *also, void *base)
 {
     enum err e = ERR_OK;

@@ -51,6 +51,8 @@ struct option_reader {
 enum err option_read(struct option_reader *r, const struct option *table, size_t n, const struct yaml_node *map, const char *const *also, void *base);
 /* A scalar with its environment references resolved. */
 enum err option_text(struct option_reader *r, const struct yaml_node *n, str *out);
+/* A list of texts, or one, as OPTION_LIST has it; `key` is what is said to be wrong. */
+enum err option_list_read(struct option_reader *r, const char *key, const struct yaml_node *n, struct option_list *out);
 enum err option_path(struct option_reader *r, str path, str *out);
 /* " (did you mean x?)" for a near word of the table, or "". */
 #define OPTION_HINT 96

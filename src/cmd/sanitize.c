@@ -25,7 +25,7 @@ static void say(struct work *w, const struct sanitize_file *f)
 {
     bool wrong = f->state == FILE_FAILED || f->state == FILE_SKIPPED;
     if (w->c->f.json) {
-        sanitize_json(w->said, f);
+        sanitize_json(w->said, w->job.finder, f);
         return;
     }
     if (f->state == FILE_CLEAN && !f->odd_bytes && !f->unknown)
@@ -33,7 +33,7 @@ static void say(struct work *w, const struct sanitize_file *f)
     if (w->c->f.quiet && !wrong)
         return;
     term_progress_end();
-    sanitize_line(wrong ? stderr : w->said, f);
+    sanitize_line(wrong ? stderr : w->said, w->job.finder, f);
 }
 
 static void *work_run(void *ctx)
@@ -156,17 +156,34 @@ static int check(const struct cmd *c)
     return EXIT_DONE;
 }
 
+static int run_with(struct work *w, const struct gate_guard *g, bool to_stdout)
+{
+    struct cmd *c = w->c;
+    int code;
+    if (!c->f.dry_run || c->f.restore) {
+        if ((code = sanitize_vault_find(c, g, c->f.restore, &w->vault)))
+            return code;
+        w->job.vault = &w->vault;
+    }
+    for (int i = 0; i < c->argc; i++) {
+        enum err e = sanitize_gather(&w->files, c->argv[i], c->f.out);
+        if (e)
+            return cmd_fail(EXIT_FAILED, NULL, "%s cannot be read: %s", c->argv[i], e == ERR_IO ? strerror(errno) : err_text(e));
+    }
+    code = run_all(w, to_stdout);
+    return code == EXIT_DONE ? sum_up(w) : code;
+}
+
 static int sanitize_run(struct cmd *c)
 {
     struct work w = { .c = c, .files = { .a = &c->arena } };
+    struct sanitize_rules rules;
     bool to_stdout = !c->f.out && !c->f.in_place && !c->f.dry_run;
     int code = check(c);
+    if (!code)
+        code = sanitize_rules_load(c, &rules, &w.job);
     if (code)
         return code;
-    struct guard_rules keep = { 0 };
-    const struct guard_rules *rules[] = { &keep };
-    keep.types[GUARD_SECRET].restore = c->f.keep_secrets ? GUARD_RESTORE : GUARD_RESTORE_UNSET;
-    w.job.policy = guard_policy_join(rules, 1);
     w.job.restore = c->f.restore;
     w.job.in_place = c->f.in_place;
     w.job.dry = c->f.dry_run;
@@ -174,23 +191,9 @@ static int sanitize_run(struct cmd *c)
     w.said = to_stdout ? stderr : stdout;
     sanitize_job_init(&w.job);
     pthread_cond_init(&w.over, NULL);
-    if (!c->f.dry_run || c->f.restore) {
-        if ((code = sanitize_vault_find(c, c->f.restore, &w.vault)))
-            return code;
-        w.job.vault = &w.vault;
-    }
-    for (int i = 0; i < c->argc; i++) {
-        enum err e = sanitize_gather(&w.files, c->argv[i], c->f.out);
-        if (e)
-            return cmd_fail(EXIT_FAILED, NULL, "%s cannot be read: %s", c->argv[i], e == ERR_IO ? strerror(errno) : err_text(e));
-    }
-    if (guard_finder_new(NULL, &w.job.finder) != ERR_OK)
-        return cmd_fail(EXIT_FAILED, NULL, "%s", err_text(ERR_MEMORY));
-    code = run_all(&w, to_stdout);
-    if (code == EXIT_DONE)
-        code = sum_up(&w);
-    guard_finder_free(w.job.finder);
+    code = run_with(&w, &rules.config->config->guard, to_stdout);
     explicit_bzero(&w.vault.keys, sizeof w.vault.keys);
+    app_unload(rules.config);
     return code;
 }
 
@@ -198,6 +201,7 @@ const struct command command_sanitize = {
     .name = "sanitize", .args = "FILE…|DIR|-", .brief = "replace personal data and secrets in files by placeholders, and back",
     .about = "The same value gets the same placeholder in every file, run and guarded call: [EMAIL_k7q2m]. What each stands for lies sealed in the vault\n"
              "(guard.db and its key guard.key beside the ledger), and --restore puts it back. Secrets have a way back only with --keep-secrets.\n"
+             "What is found is what the configuration's guard says: your own types, deny, allow and leave.\n"
              "Lines, columns of tables and JSON stay what they are. Files up to 64 MB are looked at whole, so that a name found once is found everywhere;\n"
              "larger ones in pieces, forward only. In a git repository, what git ignores is skipped; so are binary files, and said.\n"
              "--in-place replaces each file at once: killed at any time, a file is the old one or the new one.\n"

@@ -5,7 +5,7 @@
 #ifndef HEARTH_CMD_SANITIZE_H
 #define HEARTH_CMD_SANITIZE_H
 
-#include "cmd/command.h"
+#include "cmd/app.h"
 #include "gate/vault_file.h"
 #include "guard/sanitize.h"
 
@@ -39,6 +39,16 @@ struct sanitize_files {
  * into, by the path below the argument; NULL: none. ERR_IO with errno, ERR_LIMIT. */
 enum err sanitize_gather(struct sanitize_files *f, const char *path, const char *out);
 
+/* ---- what is found ---- */
+
+/* The finder and the policy of the configuration: its types, words, thresholds and what it leaves. What `guard.cloud` says is about calls. */
+struct sanitize_rules {
+    struct app_config *config;
+    struct guard_rules rules;           /* the job's policy points to it */
+};
+struct sanitize_job;
+int sanitize_rules_load(struct cmd *c, struct sanitize_rules *r, struct sanitize_job *job);     /* an exit_code, said */
+
 /* ---- the vault on disk ---- */
 
 struct sanitize_vault {
@@ -46,15 +56,15 @@ struct sanitize_vault {
     struct vault_keys keys;
     int lock;                           /* of the key's file, shared: no rotation meanwhile; -1 */
 };
-/* Where the vault and its key are, by --vault, --key, the configuration or HEARTH_GUARD_KEY. `exists`: it is not to be made. An exit_code, said. */
-int sanitize_vault_find(struct cmd *c, bool exists, struct sanitize_vault *out);
+/* Where the vault and its key are, by --vault, --key, the configuration (`g`; NULL: it is read where it is needed) or HEARTH_GUARD_KEY. `exists`: it is not to be made. An exit_code, said. */
+int sanitize_vault_find(struct cmd *c, const struct gate_guard *g, bool exists, struct sanitize_vault *out);
 
 int guard_rotate(struct cmd *c);        /* guard_rotate.c; an exit_code */
 
 /* ---- a file ---- */
 
 struct sanitize_job {                   /* set once, shared by all threads */
-    struct guard_finder *finder;
+    const struct guard_finder *finder;
     struct guard_policy policy;
     const struct sanitize_vault *vault; /* NULL: none, "[EMAIL]" stands for all */
     bool restore, in_place, dry;        /* dry: nothing is written */
@@ -74,7 +84,8 @@ void sanitize_one(struct sanitize_job *j, struct vault_file *vault, struct arena
 /* ---- what is said ---- */
 
 bool sanitize_report(const char *path, const struct sanitize_files *f, const struct sanitize_job *j);
-void sanitize_json(FILE *to, const struct sanitize_file *f);
-void sanitize_line(FILE *to, const struct sanitize_file *f);
+/* `names`: the finder, which knows the owner's types. */
+void sanitize_json(FILE *to, const struct guard_finder *names, const struct sanitize_file *f);
+void sanitize_line(FILE *to, const struct guard_finder *names, const struct sanitize_file *f);
 
 #endif

@@ -333,7 +333,7 @@ static enum err process(struct one *o)
     enum err e = peek(o);
     if (!e)
         e = open_out(o);
-    o->search = (struct guard_search){ .find = find, .ctx = o->j->finder, .vault = o->vault };
+    o->search = (struct guard_search){ .find = find, .ctx = (void *)(uintptr_t)o->j->finder, .vault = o->vault, .names = o->j->finder };
     o->s = (struct sanitizer){ .search = &o->search, .policy = &o->j->policy, .kind = o->f->kind, .at_us = o->j->at_us, .put = put, .on_place = o->j->on_place ? on_place : NULL, .ctx = o };
     o->r = (struct sanitize_restorer){ .vault = o->vault, .put = put, .ctx = o };
     if (!e)

@@ -12,24 +12,24 @@ static void put_i64(struct json_out *o, str key, int64_t v)
     json_put_i64(o, v);
 }
 
-static void put_found(struct json_out *o, const uint32_t found[GUARD_N_TYPES])
+static void put_found(struct json_out *o, const struct guard_finder *names, const uint32_t found[GUARD_N_TYPES])
 {
     json_put_key(o, S("found"));
     json_open(o, '{');
     for (int t = 0; t < GUARD_N_TYPES; t++)
         if (found[t])
-            put_i64(o, str_of(guard_type_name((enum guard_type)t)), found[t]);
+            put_i64(o, str_of(guard_type_name(names, (enum guard_type)t)), found[t]);
     json_close(o, '}');
 }
 
-static void put_file(struct json_out *o, const struct sanitize_file *f)
+static void put_file(struct json_out *o, const struct guard_finder *names, const struct sanitize_file *f)
 {
     json_open(o, '{');
     json_put_text(o, S("path"), str_of(f->path));
     json_put_text(o, S("state"), str_of(states[f->state]));
     json_put_text(o, S("kind"), str_of(sanitize_kind_name(f->kind)));
     put_i64(o, S("bytes"), f->bytes);
-    put_found(o, f->found);
+    put_found(o, names, f->found);
     put_i64(o, S("placeholders"), f->placeholders);
     put_i64(o, S("not_restorable"), f->lost);
     put_i64(o, S("odd_bytes"), f->odd_bytes);
@@ -40,17 +40,17 @@ static void put_file(struct json_out *o, const struct sanitize_file *f)
     json_close(o, '}');
 }
 
-void sanitize_json(FILE *to, const struct sanitize_file *f)
+void sanitize_json(FILE *to, const struct guard_finder *names, const struct sanitize_file *f)
 {
     struct buf b = { .max = 1 << 20 };
     struct json_out o;
     json_out_init(&o, &b);
-    put_file(&o, f);
+    put_file(&o, names, f);
     fprintf(to, "%.*s\n", STR_ARG(buf_str(&b)));
     buf_free(&b);
 }
 
-void sanitize_line(FILE *to, const struct sanitize_file *f)
+void sanitize_line(FILE *to, const struct guard_finder *names, const struct sanitize_file *f)
 {
     term_text(to, str_of(f->path));
     if (f->state == FILE_BINARY)
@@ -63,7 +63,7 @@ void sanitize_line(FILE *to, const struct sanitize_file *f)
         fputc(':', to);
     for (int t = 0, n = 0; t < GUARD_N_TYPES; t++)
         if (f->found[t])
-            fprintf(to, "%s %u %s", n++ ? "," : "", f->found[t], guard_type_name((enum guard_type)t));
+            fprintf(to, "%s %u %s", n++ ? "," : "", f->found[t], guard_type_name(names, (enum guard_type)t));
     if (f->unknown)
         fprintf(to, "; %u placeholders are not in this vault, or were made without a way back", f->unknown);
     if (f->odd_bytes)
@@ -98,7 +98,7 @@ static enum err write_json(FILE *to, const struct sanitize_files *f, const struc
         put_i64(&o, str_of(states[s]), (int64_t)by_state[s]);
     json_close(&o, '}');
     put_i64(&o, S("bytes"), f->bytes);
-    put_found(&o, found);
+    put_found(&o, j->finder, found);
     json_put_key(&o, S("rules"));
     json_open(&o, '{');
     for (unsigned r = 0; r < SANITIZE_RULES; r++)
@@ -108,7 +108,7 @@ static enum err write_json(FILE *to, const struct sanitize_files *f, const struc
     json_put_key(&o, S("each"));
     json_open(&o, '[');
     for (size_t i = 0; i < f->n; i++)
-        put_file(&o, &f->v[i]);
+        put_file(&o, j->finder, &f->v[i]);
     json_close(&o, ']');
     json_close(&o, '}');
     (void)buf_putc(&b, '\n');
@@ -129,11 +129,11 @@ static void html(FILE *to, const char *s)
         }
 }
 
-static void html_found(FILE *to, const uint32_t found[GUARD_N_TYPES])
+static void html_found(FILE *to, const struct guard_finder *names, const uint32_t found[GUARD_N_TYPES])
 {
     for (int t = 0, n = 0; t < GUARD_N_TYPES; t++)
         if (found[t])
-            fprintf(to, "%s%u&nbsp;%s", n++ ? ", " : "", found[t], guard_type_name((enum guard_type)t));
+            fprintf(to, "%s%u&nbsp;%s", n++ ? ", " : "", found[t], guard_type_name(names, (enum guard_type)t));
 }
 
 static void write_html(FILE *to, const struct sanitize_files *f, const struct sanitize_job *j)
@@ -150,7 +150,7 @@ static void write_html(FILE *to, const struct sanitize_files *f, const struct sa
     fprintf(to, "; %lld bytes.</p>\n<h2>By type</h2><table><tr><th>type<th>found\n", (long long)f->bytes);
     for (int t = 0; t < GUARD_N_TYPES; t++)
         if (found[t])
-            fprintf(to, "<tr><td>%s<td class=\"n\">%u\n", guard_type_name((enum guard_type)t), found[t]);
+            fprintf(to, "<tr><td>%s<td class=\"n\">%u\n", guard_type_name(j->finder, (enum guard_type)t), found[t]);
     fputs("</table>\n<h2>By rule</h2><table><tr><th>rule<th>found\n", to);
     for (unsigned r = 0; r < SANITIZE_RULES; r++)
         if (j->rules[r])
@@ -160,7 +160,7 @@ static void write_html(FILE *to, const struct sanitize_files *f, const struct sa
         fputs("<tr><td>", to);
         html(to, f->v[i].path);
         fprintf(to, "<td>%s<td class=\"n\">%lld<td>", states[f->v[i].state], (long long)f->v[i].bytes);
-        html_found(to, f->v[i].found);
+        html_found(to, j->finder, f->v[i].found);
         if (f->v[i].why)
             html(to, f->v[i].why);
         fputc('\n', to);

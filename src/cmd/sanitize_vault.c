@@ -1,4 +1,4 @@
-/* Where the guard's vault and its key are, for commands. */
+/* What of the guard's configuration is for commands, too: what is found, and where the vault and its key are. */
 #include "cmd/app.h"
 #include "cmd/sanitize.h"
 
@@ -39,26 +39,40 @@ static int key_of(const struct cmd *c, const char *path, bool exists, struct san
     return e == ERR_OK ? EXIT_DONE : cmd_fail(EXIT_FAILED, NULL, "the key %s: %s", path, err_text(e));
 }
 
-int sanitize_vault_find(struct cmd *c, bool exists, struct sanitize_vault *out)
+int sanitize_rules_load(struct cmd *c, struct sanitize_rules *r, struct sanitize_job *job)
+{
+    const struct guard_rules *rules[] = { &r->rules };
+    int code = app_load(c, false, &r->config);
+    if (code)
+        return code;
+    r->rules = r->config->config->guard.all;
+    r->rules.action = GUARD_MASK;
+    r->rules.types[GUARD_SECRET].restore = c->f.keep_secrets ? GUARD_RESTORE : GUARD_RESTORE_UNSET;
+    job->policy = guard_policy_join(rules, 1);
+    job->finder = r->config->finder;
+    return EXIT_DONE;
+}
+
+int sanitize_vault_find(struct cmd *c, const struct gate_guard *g, bool exists, struct sanitize_vault *out)
 {
     struct app_config *k = NULL;
     const char *key = c->f.key;
     bool given = false;                 /* the key itself, by the configuration */
     *out = (struct sanitize_vault){ .path = c->f.vault, .lock = -1, .keys.n = 1 };
-    if (!out->path || !key) {
+    if (!g && (!out->path || !key)) {
         int code = app_load(c, false, &k);
         if (code)
             return code;
-        /* Those of the gate, so that what it masks and what is masked here is the same. */
-        const struct gate_guard *g = &k->config->guard;
-        if (!out->path)
-            out->path = arena_cstr(&c->arena, g->vault);
-        if (!key)
-            key = arena_cstr(&c->arena, g->key_file);
-        if (!c->f.key && g->key.n && vault_key_read(g->key, &out->keys.keys[0]))
-            given = true;
-        app_unload(k);
+        g = &k->config->guard;
     }
+    /* Those of the gate, so that what it masks and what is masked here is the same. */
+    if (!out->path)
+        out->path = arena_cstr(&c->arena, g->vault);
+    if (!key) {
+        key = arena_cstr(&c->arena, g->key_file);
+        given = g->key.n && vault_key_read(g->key, &out->keys.keys[0]);
+    }
+    app_unload(k);
     if (!out->path || !key)
         return cmd_fail(EXIT_FAILED, NULL, "%s", err_text(ERR_MEMORY));
     if (exists && access(out->path, R_OK | W_OK))

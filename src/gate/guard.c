@@ -32,7 +32,7 @@ static enum err search(struct gate_req *r, const struct gate_guard *g, struct va
     x->searched = false;
     if (body.n > g->body_max)
         return ERR_LIMIT;
-    const struct guard_search s = { find, (void *)(uintptr_t)g->finder, v, realm_of(r) };
+    const struct guard_search s = { find, (void *)(uintptr_t)g->finder, v, realm_of(r), g->finder };
     enum err e = guard_scan(r->a, &s, body, NULL, &x->verdict);
     x->body = body;
     x->searched = e == ERR_OK;
@@ -48,10 +48,10 @@ static void note_dropped(struct gate_req *r, struct gate_guarded *x)
     x->dropped = all;
 }
 
-static enum err mask(struct gate_req *r, struct vault *v)
+static enum err mask(struct gate_req *r, const struct gate_guard *g, struct vault *v)
 {
     struct gate_guarded *x = r->guarded;
-    const struct mask_job job = { realm_of(r), clock_wall_us(&r->loop->gate->opt.clock) };
+    const struct mask_job job = { realm_of(r), clock_wall_us(&r->loop->gate->opt.clock), g->finder };
     struct mask_report report;
     struct buf b;
     x->set = (struct restore_set){ 0 };
@@ -121,7 +121,7 @@ enum err gate_guard_door(struct gate_req *r)
         note_counts(x, &q);
     }
     struct guard_answer a = guard_decide(&x->policy, &q);
-    if (a.what == GUARD_SEND_MASKED && (q.search = mask(r, v)) != ERR_OK)
+    if (a.what == GUARD_SEND_MASKED && (q.search = mask(r, g, v)) != ERR_OK)
         a = guard_decide(&x->policy, &q);
     return a.what == GUARD_SEND || a.what == GUARD_SEND_MASKED ? ERR_OK : refuse(r, &q, &a);
 }
@@ -152,7 +152,7 @@ static str counts_text(struct gate_req *r, bool as_json)
     str all = S("");
     for (int t = 0; t < GUARD_N_TYPES; t++) {
         size_t n = r->guarded->counts[t];
-        const char *name = guard_type_name((enum guard_type)t);
+        const char *name = guard_type_name(r->view->cfg->guard->finder, (enum guard_type)t);
         if (!n)
             continue;
         str more = as_json ? arena_printf(r->a, "%.*s%s\"%s\":%zu", STR_ARG(all), all.n ? "," : "", name, n) : arena_printf(r->a, "%.*s%s%s %zu", STR_ARG(all), all.n ? ", " : "", name, n);

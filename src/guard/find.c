@@ -1,18 +1,20 @@
 /* guard/find.c: the finder: marks, the rules that start from them, and which of two spans that overlap stays. */
 #include "guard/find.h"
-#include "guard/hunt.h"
+#include "guard/own.h"
 
 #include <stdlib.h>
 
 struct guard_finder {
-    struct arena own;               /* holds this struct, and the words */
+    struct arena memory;            /* holds this struct, and the words */
     struct guard_options o;
     const struct words *words;
     const struct forms *forms;
+    struct own *own;
     scan_fn *scan;
+    const char *names[GUARD_OWN_MAX];
 };
 
-static const char *const type_names[GUARD_N_TYPES] = { "EMAIL",      "PHONE",       "CREDIT_CARD",   "IBAN",   "US_SSN",  "NATIONAL_ID", "PASSPORT",
+static const char *const type_names[GUARD_OWN] = { "EMAIL",      "PHONE",       "CREDIT_CARD",   "IBAN",   "US_SSN",  "NATIONAL_ID", "PASSPORT",
                                                        "IP_ADDRESS", "MAC_ADDRESS", "DATE_OF_BIRTH", "PERSON", "ADDRESS", "SECRET",      "CUSTOM" };
 
 static const struct { const char *name; enum guard_type type; } rules[N_RULES] = {
@@ -22,23 +24,38 @@ static const struct { const char *name; enum guard_type type; } rules[N_RULES] =
 #undef X
 };
 
-const char *guard_type_name(enum guard_type t) { return (unsigned)t < GUARD_N_TYPES ? type_names[t] : ""; }
+const char *guard_type_name(const struct guard_finder *f, enum guard_type t)
+{
+    if ((unsigned)t < GUARD_OWN)
+        return type_names[t];
+    const char *own = f && t < GUARD_N_TYPES ? f->names[t - GUARD_OWN] : NULL;
+    return own ? own : "";
+}
+
+bool guard_own_name(str s)
+{
+    bool good = s.n >= 2 && s.n <= 24 && is(s.p[0], C_UPPER);
+    for (size_t i = 1; i < s.n && good; i++)
+        good = is(s.p[i], C_UPPER | C_DIGIT | C_UNDER);
+    for (int t = 0; t < GUARD_OWN && good; t++)
+        good = !str_eq(s, str_of(type_names[t]));
+    return good;
+}
+
 const char *guard_rule_name(uint16_t rule) { return rule < N_RULES ? rules[rule].name : ""; }
 
 /* ---- a finder ---- */
 
-enum { WORD_MAX = 200 };
-
-static bool words_are_right(const struct guard_word *w, size_t n, enum guard_type last)
+static bool types_are_right(const struct guard_options *o)
 {
-    for (size_t i = 0; i < n; i++) {
-        size_t k = 0;
-        while (k < w[i].text.n && !is(w[i].text.p[k], C_WORD))
-            k++;
-        if (k == w[i].text.n || w[i].text.n > WORD_MAX || !str_is_utf8(w[i].text) || (unsigned)w[i].type > last)
-            return false;
-    }
-    return true;
+    bool good = o->n_own <= GUARD_OWN_MAX;
+    for (size_t i = 0; i < o->n_allow && good; i++)
+        good = o->allow[i].text.n && o->allow[i].text.n <= OWN_WORD_MAX && str_is_utf8(o->allow[i].text) && (unsigned)o->allow[i].type <= GUARD_N_TYPES;
+    for (size_t i = 0; i < o->n_deny && good; i++)
+        good = (unsigned)o->deny[i].type < GUARD_OWN + o->n_own;
+    for (size_t i = 0; i < o->n_own && good; i++)
+        good = guard_own_name(o->own[i].name);
+    return good;
 }
 
 static const struct guard_word *words_copy(struct arena *a, const struct guard_word *w, size_t n)
@@ -52,28 +69,34 @@ static const struct guard_word *words_copy(struct arena *a, const struct guard_w
 enum err guard_finder_new(const struct guard_options *o, struct guard_finder **out)
 {
     static const struct guard_options none;
-    struct arena own;
+    struct arena memory;
+    enum err e = ERR_MEMORY;
     o = o ? o : &none;
-    if (!words_are_right(o->allow, o->n_allow, GUARD_N_TYPES) || !words_are_right(o->deny, o->n_deny, GUARD_CUSTOM))
+    if (!types_are_right(o))
         return ERR_RANGE;
-    arena_init(&own, SIZE_MAX / 2);
-    struct guard_finder *f = arena_new(&own, struct guard_finder, 1);
+    arena_init(&memory, SIZE_MAX / 2);
+    struct guard_finder *f = arena_new(&memory, struct guard_finder, 1);
     if (f) {
         f->o = *o;
-        f->o.allow = words_copy(&own, o->allow, o->n_allow);
-        f->o.deny = words_copy(&own, o->deny, o->n_deny);
+        f->o.allow = words_copy(&memory, o->allow, o->n_allow);
+        f->o.deny = NULL;           /* the words of both are in f->own */
+        f->o.own = NULL;
+        for (size_t i = 0; i < o->n_own; i++)
+            f->names[i] = arena_cstr(&memory, o->own[i].name);
         f->o.max_bytes = o->max_bytes ? o->max_bytes : GUARD_TEXT_MAX;
         for (int t = 0; t < GUARD_N_TYPES; t++)
             f->o.least[t] = o->least[t] ? o->least[t] : GUARD_SCORE_LEAST;
-        f->words = words_new(&own);
-        f->forms = forms_new(&own);
+        f->words = words_new(&memory);
+        f->forms = forms_new(&memory);
         f->scan = scan_has_avx2() && !o->scalar ? scan_avx2 : scan_plain;
+        e = own_new(&memory, o, &f->own);
     }
-    if (own.failed) {
-        arena_free(&own);
-        return ERR_MEMORY;
+    if (e || memory.failed) {
+        own_free(f ? f->own : NULL);
+        arena_free(&memory);
+        return e ? e : ERR_MEMORY;
     }
-    f->own = own;
+    f->memory = memory;
     *out = f;
     return ERR_OK;
 }
@@ -82,8 +105,9 @@ void guard_finder_free(struct guard_finder *f)
 {
     if (!f)
         return;
-    struct arena own = f->own;      /* the struct lies in what is freed */
-    arena_free(&own);
+    own_free(f->own);
+    struct arena memory = f->memory;        /* the struct lies in what is freed */
+    arena_free(&memory);
 }
 
 /* ---- one search ---- */
@@ -208,7 +232,8 @@ enum err guard_find(const struct guard_finder *f, struct arena *a, str text, str
     hunt_tables(&h);
     hunt_marks(&h);
     spans_filter(f, &h);            /* what the owner allows does not spread */
-    hunt_spread(&h, f->o.deny, f->o.n_deny);
+    hunt_spread(&h);
+    hunt_own(&h, f->own);
     if (h.e)
         return h.e;
     spans_filter(f, &h);

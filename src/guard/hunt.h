@@ -91,7 +91,7 @@ void hunt_tables(struct hunt *h);                               /* the cells of 
 /* Makes [*begin, *end), a word of a name, longer by the words of the name behind it, and before it unless it is a `known` name's. */
 void hunt_name_around(const struct hunt *h, bool known, size_t *begin, size_t *end);
 
-/* Every further place of a name that was found, of its parts, of names in addresses of mail, and of the owner's words. */
-void hunt_spread(struct hunt *h, const struct guard_word *deny, size_t n_deny);
+/* Every further place of a name that was found, of its parts, and of names in addresses of mail. */
+void hunt_spread(struct hunt *h);
 
 #endif

@@ -186,7 +186,7 @@ static enum err drop_known(struct arena *a, const struct guard_search *search, s
             s = str_skip(s, 1);
         if (s.n > 1 && s.p[s.n - 1] == ']')
             s.n--;
-        enum err e = placeholder_is_stem(s) ? vault_knows(search->vault, a, search->realm, s) : ERR_NOTFOUND;
+        enum err e = placeholder_may_be_stem(s) ? vault_knows(search->vault, a, search->realm, s) : ERR_NOTFOUND;
         if (e == ERR_NOTFOUND)
             v->hits[n++] = v->hits[i];
         else if (e)
@@ -304,6 +304,8 @@ static enum err add_piece(struct masker *m, size_t text, const struct guard_span
     if (!made)
         return ERR_LIMIT;
     struct vault_ask ask = { .realm = m->job->realm, .type = s->type, .value = { t->text.p + s->begin, s->end - s->begin }, .at_us = m->job->at_us };
+    if (s->type >= GUARD_OWN)
+        ask.name = str_of(guard_type_name(m->job->names, s->type));
     ask.keep = keep && ask.value.n <= PLACEHOLDER_VALUE_MAX;
     bool fits = placeholder_fits((str){ t->text.p, s->begin }, str_skip(t->text, s->end));
     ask.form = t->is_number ? VAULT_NUMBER : m->p->rules.types[s->type].surrogate && fits ? VAULT_SURROGATE : VAULT_PLACEHOLDER;

@@ -29,6 +29,7 @@ struct guard_search {
     void *ctx;
     struct vault *vault;                /* whose placeholders are no finding when they come back in a later turn, as those of secrets do; NULL: all are looked at */
     str realm;
+    const struct guard_finder *names;   /* of the types that spans may have besides those that there always are; NULL: none */
 };
 
 struct guard_hit {
@@ -53,6 +54,7 @@ void guard_count(const struct guard_verdict *v, const struct guard_policy *p, si
 struct mask_job {
     str realm;                          /* whose vault: a tenant; empty for all */
     int64_t at_us;
+    const struct guard_finder *names;   /* as guard_search.names */
 };
 
 /* For the audit: what was put, never what for. */

@@ -22,6 +22,7 @@ static const struct { enum normal normal; enum surrogate surrogate; } kinds[GUAR
     [GUARD_ADDRESS] = { WORDS, NO_SURROGATE },
     [GUARD_SECRET] = { AS_IS, NO_SURROGATE },
     [GUARD_CUSTOM] = { AS_IS, NO_SURROGATE },
+    [GUARD_OWN ... GUARD_N_TYPES - 1] = { LOWER, NO_SURROGATE },
 };
 
 static const size_t tag_lengths[PLACEHOLDER_ROUNDS] = { 5, 8, 13, 26 }, tail_lengths[PLACEHOLDER_ROUNDS] = { 2, 4, 8, 16 };
@@ -66,10 +67,10 @@ str placeholder_normal(struct arena *a, enum guard_type t, str value)
 
 /* The HMAC of a purpose, a type and a text, with the round where the bytes themselves must change with it. The parts are told apart by zeros, which
  * the first three never hold. */
-static struct digest keyed(const struct digest *key, str purpose, enum guard_type t, unsigned round, str text)
+static struct digest keyed(const struct digest *key, str purpose, str name, unsigned round, str text)
 {
     char joined[64 + PLACEHOLDER_VALUE_MAX];
-    int n = snprintf(joined, 64, "%.*s%c%s%c%u", STR_ARG(purpose), 0, guard_type_name(t), 0, round);
+    int n = snprintf(joined, 64, "%.*s%c%.*s%c%u", STR_ARG(purpose), 0, STR_ARG(name), 0, round);
     assert(n > 0 && n < 63);
     joined[n++] = '\0';
     /* Of a text that is too long for its place, its digest; nobody can have it for a shorter one, whose bytes stand as they are. */
@@ -92,19 +93,18 @@ static void put_base32(const struct digest *d, size_t n, char *out)
     }
 }
 
-size_t placeholder_stem(const struct digest *key, enum guard_type t, str normal, unsigned round, char out[PLACEHOLDER_MAX])
+size_t placeholder_stem(const struct digest *key, str name, str normal, unsigned round, char out[PLACEHOLDER_MAX])
 {
-    struct digest d = keyed(key, S("value"), t, 0, normal);
-    str name = str_of(guard_type_name(t));
+    struct digest d = keyed(key, S("value"), name, 0, normal);
     assert(round < PLACEHOLDER_ROUNDS && name.n + 1 + 26 + 1 + 16 < PLACEHOLDER_MAX);
     size_t n = str_join(out, PLACEHOLDER_MAX, (str[]){ name, S("_") }, 2);
     put_base32(&d, tag_lengths[round], out + n);
     return n + tag_lengths[round];
 }
 
-size_t placeholder_tail(const struct digest *key, enum guard_type t, str stem, str value, unsigned round, char out[PLACEHOLDER_MAX])
+size_t placeholder_tail(const struct digest *key, str name, str stem, str value, unsigned round, char out[PLACEHOLDER_MAX])
 {
-    struct digest d = keyed(key, S("spelling"), t, 0, value);
+    struct digest d = keyed(key, S("spelling"), name, 0, value);
     assert(round < PLACEHOLDER_ROUNDS && stem.n + 1 + 16 < PLACEHOLDER_MAX);
     memmove(out, stem.p, stem.n);
     out[stem.n] = '-';
@@ -209,7 +209,7 @@ bool placeholder_surrogate(const struct digest *key, enum guard_type t, str norm
     assert(round < PLACEHOLDER_ROUNDS);
     if (kinds[t].surrogate == NO_SURROGATE || value.n > PLACEHOLDER_VALUE_MAX)
         return false;
-    struct digest d = keyed(key, S("surrogate"), t, round, normal);
+    struct digest d = keyed(key, S("surrogate"), str_of(guard_type_name(NULL, t)), round, normal);
     *n = value.n;
     switch (kinds[t].surrogate) {
     case MAIL: {
@@ -237,7 +237,7 @@ bool placeholder_number(const struct digest *key, enum guard_type t, str value, 
 {
     size_t digits;
     assert(round < PLACEHOLDER_ROUNDS);
-    struct digest d = keyed(key, S("number"), t, round, value);
+    struct digest d = keyed(key, S("number"), t < GUARD_OWN ? str_of(guard_type_name(NULL, t)) : S("OWN"), round, value);
     if (!put_digits(&d, value, out, &digits) || digits != value.n || digits < 7)
         return false;
     out[0] = '9';
@@ -263,22 +263,41 @@ bool placeholder_fits(str before, str after)
     return !goes_on(after.p[0]);
 }
 
-bool placeholder_is_stem(str s)
+/* What stands behind "EMAIL_". */
+static bool is_tag(str tag)
+{
+    str tail;
+    bool tailed = str_cut(tag, '-', &tag, &tail), right = false;
+    for (unsigned i = 0; i < PLACEHOLDER_ROUNDS; i++)
+        right = right || tag.n == tag_lengths[i];
+    for (size_t i = 0; i < tag.n && right; i++)
+        right = memchr(base32, lower(tag.p[i]), 32) != NULL;
+    for (size_t i = 0; tailed && i < tail.n && right; i++)
+        right = memchr(base32, lower(tail.p[i]), 32) != NULL;
+    return right;
+}
+
+bool placeholder_is_stem(const struct guard_finder *f, str s)
 {
     for (unsigned t = 0; t < GUARD_N_TYPES; t++) {
-        str name = str_of(guard_type_name((enum guard_type)t));
-        if (s.n <= name.n || s.p[name.n] != '_' || !str_ieq((str){ s.p, name.n }, name))
-            continue;
-        str tag = str_skip(s, name.n + 1), tail;
-        bool tailed = str_cut(tag, '-', &tag, &tail), right = false;
-        for (unsigned i = 0; i < PLACEHOLDER_ROUNDS; i++)
-            right = right || tag.n == tag_lengths[i];
-        for (size_t i = 0; i < tag.n && right; i++)
-            right = memchr(base32, lower(tag.p[i]), 32) != NULL;
-        for (size_t i = 0; tailed && i < tail.n && right; i++)
-            right = memchr(base32, lower(tail.p[i]), 32) != NULL;
-        if (right)
+        str name = str_of(guard_type_name(f, (enum guard_type)t));
+        if (!name.n)
+            break;
+        if (s.n > name.n && s.p[name.n] == '_' && str_ieq((str){ s.p, name.n }, name) && is_tag(str_skip(s, name.n + 1)))
             return true;
     }
     return false;
+}
+
+bool placeholder_may_be_stem(str s)
+{
+    size_t n = s.n;                     /* of the name: up to the last "_", which no tag has */
+    while (n && s.p[n - 1] != '_')
+        n--;
+    if (n < 3 || n > 25 || !is_letter(s.p[0]) || !is_tag(str_skip(s, n)))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (!is_alnum(s.p[i]) && s.p[i] != '_')
+            return false;
+    return true;
 }

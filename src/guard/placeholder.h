@@ -21,17 +21,17 @@
 
 enum {
     PLACEHOLDER_ROUNDS = 4,             /* tags of 5, 8, 13 and 26 characters: the last has 130 bits */
-    PLACEHOLDER_MAX = 64,               /* bytes of a stem, or of a surrogate */
+    PLACEHOLDER_MAX = 72,               /* bytes of a stem, or of a surrogate */
     PLACEHOLDER_VALUE_MAX = 4096        /* bytes of a value; a longer one is masked, and not restorable */
 };
 
 /* The normal form by which spellings of one value are known, in `a`; .p is NULL when there was no room. */
 str placeholder_normal(struct arena *a, enum guard_type t, str value);
 
-/* The stem, "EMAIL_k7q2m", into `out`; its length. `key` is the vault's. round < PLACEHOLDER_ROUNDS. */
-size_t placeholder_stem(const struct digest *key, enum guard_type t, str normal, unsigned round, char out[PLACEHOLDER_MAX]);
+/* The stem, "EMAIL_k7q2m", into `out`; its length. `key` is the vault's; `name` the type's. round < PLACEHOLDER_ROUNDS. */
+size_t placeholder_stem(const struct digest *key, str name, str normal, unsigned round, char out[PLACEHOLDER_MAX]);
 /* The stem with the tail of a spelling, "EMAIL_k7q2m-f3"; `stem` may be `out`. */
-size_t placeholder_tail(const struct digest *key, enum guard_type t, str stem, str value, unsigned round, char out[PLACEHOLDER_MAX]);
+size_t placeholder_tail(const struct digest *key, str name, str stem, str value, unsigned round, char out[PLACEHOLDER_MAX]);
 
 /* false: this type, or a value of this form, has none. */
 bool placeholder_surrogate(const struct digest *key, enum guard_type t, str normal, str value, unsigned round, char out[PLACEHOLDER_MAX], size_t *n);
@@ -41,7 +41,9 @@ bool placeholder_number(const struct digest *key, enum guard_type t, str value, 
 /* May a surrogate stand between the two? Only bytes that no surrogate could go on with: `before` and `after` are the text around it. */
 bool placeholder_fits(str before, str after);
 
-/* Is it a stem, in any case: a type, and a tag of a length that is made here? Whether anything is known by it is another question. */
-bool placeholder_is_stem(str s);
+/* Is it a stem, in any case: a type that there is (guard_type_name()), and a tag of a length that is made here? Whether anything is known by it is another question. */
+bool placeholder_is_stem(const struct guard_finder *f, str s);
+/* The same of any type that an owner may have named, also long ago: for who asks the vault then. */
+bool placeholder_may_be_stem(str s);
 
 #endif

@@ -280,7 +280,7 @@ static void watch(struct restorer *r, str s)
         } else if (!r->in_shape) {
             i += str_index(str_skip(s, i), '[') - 1;    /* the loop's step leads to the bracket, or past the end */
         } else if (c == ']') {
-            r->unknown += placeholder_is_stem((str){ r->shape, r->shape_n });
+            r->unknown += placeholder_is_stem(NULL, (str){ r->shape, r->shape_n });
             r->in_shape = false;
         } else if (c == '\\' || c == ' ') {
             continue;

@@ -75,7 +75,9 @@
     X(address_field, ADDRESS)         \
     X(address_form, ADDRESS)          \
     X(address_column, ADDRESS)        \
-    X(custom, CUSTOM)
+    X(custom, CUSTOM)                 \
+    X(own_word, OWN)                  \
+    X(own_pattern, OWN)
 
 enum rule {
     RULE_NONE,

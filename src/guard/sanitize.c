@@ -314,8 +314,10 @@ static enum err put_token(struct writer *w, const struct guard_span *span, size_
 {
     struct sanitizer *s = w->s;
     struct vault_ask ask = { .realm = s->search->realm, .type = span->type, .value = take_value(w, to, number), .form = VAULT_PLACEHOLDER, .at_us = s->at_us };
-    struct vault_token token = { .text = str_of(guard_type_name(span->type)) };
+    struct vault_token token = { .text = str_of(guard_type_name(s->search->names, span->type)) };
     enum err e = ERR_OK;
+    if (span->type >= GUARD_OWN)
+        ask.name = token.text;
     ask.keep = s->policy->rules.types[span->type].restore == GUARD_RESTORE;
     arena_reset(&w->tokens);
     if (s->search->vault)
@@ -426,7 +428,7 @@ static enum err is_known(struct writer *w, str value, bool *known)
     if (value.n > 1 && value.p[value.n - 1] == ']')
         value.n--;
     *known = false;
-    if (!placeholder_is_stem(value))
+    if (!(vault ? placeholder_may_be_stem(value) : placeholder_is_stem(w->s->search->names, value)))
         return ERR_OK;
     arena_reset(&w->tokens);
     enum err e = vault ? vault_knows(vault, &w->tokens, w->s->search->realm, value) : ERR_OK;
@@ -444,7 +446,7 @@ static enum err context_put(struct buf *b, const struct writer *w, size_t from, 
         if (w->spans[i].begin > from)
             e = buf_put(b, (str){ w->v->p + from, w->spans[i].begin - from });
         if (!e)
-            e = buf_printf(b, "[%s]", guard_type_name(w->spans[i].type));
+            e = buf_printf(b, "[%s]", guard_type_name(w->s->search->names, w->spans[i].type));
         from = w->spans[i].end;
     }
     return e || from >= to ? e : buf_put(b, (str){ w->v->p + from, to - from });
@@ -652,11 +654,11 @@ static enum err token_at(struct sanitize_restorer *r, struct arena *a, str text,
     str s = str_skip(text, at + 1);
     s.n = s.n < TOKEN_MAX ? s.n : TOKEN_MAX;
     size_t n = str_index(s, ']');
-    if (n == s.n || !placeholder_is_stem((str){ s.p, n }))
+    if (n == s.n || !placeholder_may_be_stem((str){ s.p, n }))
         return ERR_NOTFOUND;
     *end = at + n + 2;
     enum err e = vault_value(r->vault, a, r->realm, (str){ s.p, n }, out);
-    r->unknown += e == ERR_NOTFOUND;
+    r->unknown += e == ERR_NOTFOUND && placeholder_is_stem(NULL, (str){ s.p, n });
     return e;
 }
 

@@ -155,10 +155,10 @@ static void match_all(struct hunt *h, const struct terms *t)
     }
 }
 
-void hunt_spread(struct hunt *h, const struct guard_word *deny, size_t n_deny)
+void hunt_spread(struct hunt *h)
 {
     struct terms *t;
-    size_t room = n_deny, found = h->n_spans;
+    size_t room = 0, found = h->n_spans;
     for (size_t i = 0; i < found; i++)
         room += h->spans[i].type == GUARD_PERSON ? 8 : h->spans[i].type == GUARD_EMAIL ? 4 : 0;
     if (!room || h->e)
@@ -168,8 +168,6 @@ void hunt_spread(struct hunt *h, const struct guard_word *deny, size_t n_deny)
         h->e = ERR_LIMIT;
     if (!t || !terms_room(h, t, room))
         return;
-    for (size_t i = 0; i < n_deny; i++)
-        term_add(h, t, deny[i].text, RULE_custom, deny[i].type, 100, false);
     for (size_t i = 0; i < found; i++) {
         str text = hunt_str(h, h->spans[i].begin, h->spans[i].end);
         if (h->spans[i].type == GUARD_PERSON)

@@ -157,6 +157,8 @@ static str conversation_prefix(struct arena *a, const struct digest *key, str co
 
 /* ---- tokens ---- */
 
+static str type_name(const struct vault_ask *k) { return k->name.n ? k->name : str_of(guard_type_name(NULL, k->type)); }
+
 struct probe {
     struct vault *v;
     struct arena *a;
@@ -169,7 +171,8 @@ enum found { FOUND_FREE, FOUND_SAME, FOUND_SPELLING, FOUND_OTHER };
 static enum err probe_put(struct probe *q, str name, bool bare, bool fresh)
 {
     const struct vault_ask *k = q->ask;
-    char head[ROW_HEAD] = { (char)k->type, (char)((k->keep ? FLAG_KEPT : 0) | (bare ? FLAG_BARE : 0)) };
+    /* The numbers of types that the owner has named are those of one configuration. */
+    char head[ROW_HEAD] = { (char)(k->type < GUARD_OWN ? k->type : GUARD_OWN), (char)((k->keep ? FLAG_KEPT : 0) | (bare ? FLAG_BARE : 0)) };
     memcpy(head + 2, q->of_value.b, SHORT);
     memcpy(head + 2 + SHORT, q->of_normal.b, SHORT);
     str plain = arena_cat(q->a, (str[]){ { head, sizeof head }, k->keep ? k->value : STR_NONE }, 2);
@@ -207,7 +210,7 @@ static enum err probe_tails(struct probe *q, str stem, char out[PLACEHOLDER_MAX]
     for (unsigned round = 0; round < PLACEHOLDER_ROUNDS; round++) {
         char text[PLACEHOLDER_MAX];
         enum found found;
-        size_t k = placeholder_tail(&q->key, q->ask->type, stem, q->ask->value, round, text);
+        size_t k = placeholder_tail(&q->key, type_name(q->ask), stem, q->ask->value, round, text);
         enum err e = probe_token(q, (str){ text, k }, false, &found);
         if (e)
             return e;
@@ -224,7 +227,7 @@ static enum err probe_stems(struct probe *q, str normal, char out[PLACEHOLDER_MA
 {
     for (unsigned round = 0; round < PLACEHOLDER_ROUNDS; round++) {
         enum found found;
-        *n = placeholder_stem(&q->key, q->ask->type, normal, round, out);
+        *n = placeholder_stem(&q->key, type_name(q->ask), normal, round, out);
         enum err e = probe_token(q, (str){ out, *n }, false, &found);
         if (e || found == FOUND_SAME)
             return e;
@@ -285,13 +288,13 @@ static enum err make_token(struct probe *q, struct cached *slot)
 
 enum err vault_ask_token(struct vault *v, struct arena *a, const struct vault_ask *ask, struct vault_token *out)
 {
-    if (!ask->value.n || (ask->keep && !can_be_kept(ask->value)))
+    if (!ask->value.n || (ask->keep && !can_be_kept(ask->value)) || (ask->type >= GUARD_OWN) != (ask->name.n > 0) || (ask->name.n && !guard_own_name(ask->name)))
         return ERR_RANGE;
     struct probe q = { .v = v, .a = a, .ask = ask, .key = realm_key(v, ask->realm) };
     q.of_value = hmac_sha256(bytes(q.key.b, sizeof q.key.b), ask->value);
     /* The place in the cache: what the digest says, and what was asked besides. */
-    struct digest of = q.of_value;
-    of.b[0] = (uint8_t)(of.b[0] ^ ask->type);
+    struct digest of = ask->name.n ? hmac_sha256(bytes(q.of_value.b, sizeof q.of_value.b), ask->name) : q.of_value;
+    of.b[0] = (uint8_t)(of.b[0] ^ (ask->type < GUARD_OWN ? ask->type : GUARD_OWN));
     of.b[1] = (uint8_t)(of.b[1] ^ (unsigned)(ask->form << 1) ^ ask->keep);
     struct cached *slot = &v->cache[(of.b[2] | (unsigned)of.b[3] << 8) % CACHE_SLOTS];
     if (!digest_eq(&slot->of, &of)) {

@@ -50,6 +50,7 @@ enum vault_form { VAULT_PLACEHOLDER, VAULT_SURROGATE, VAULT_NUMBER };   /* numbe
 struct vault_ask {
     str realm;                          /* tokens of one realm mean nothing in another; empty is one, too */
     enum guard_type type;
+    str name;                           /* of a type that the owner has named; else empty */
     str value;                          /* UTF-8, without control characters, '"' and '\' when it is to be restored */
     enum vault_form form;               /* a surrogate where there is one, else a placeholder */
     bool keep;                          /* may be restored: else only digests are stored */

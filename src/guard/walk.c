@@ -242,7 +242,7 @@ static enum err visit_number(struct walker *k, struct walk_doc *d, json v, struc
 /* A name that says nothing about anybody: letters and underscores, in an object of the API or a schema; but none that would be taken for a placeholder. */
 static bool is_plain_name(str s, enum mode mode)
 {
-    bool plain = mode != DATA && s.n <= 64 && !placeholder_is_stem(s);
+    bool plain = mode != DATA && s.n <= 64 && !placeholder_is_stem(NULL, s);
     for (size_t i = 0; i < s.n && plain; i++)
         plain = s.p[i] == '_' || ((s.p[i] | 32) >= 'a' && (s.p[i] | 32) <= 'z');
     return plain;

@@ -1,4 +1,5 @@
 /* Configurations: what a mistake is called and where, and that what is in force reads back as itself. */
+#include "cmd/config_guard.h"
 #include "cmd/config_keys.h"
 
 #include <setjmp.h>
@@ -116,8 +117,18 @@ static const struct { const char *text, *errors; } wrong[] = {
     { ONE "\tlisten: x\n", NULL },
     { ONE "listen: \"\xFF\"\n", "c.yaml:2:10: this is not UTF-8\n" },
     { ONE "guard: { cloud: of }\n", "c.yaml:2:17: cloud must be off, detect, mask, local or block\n" },
-    { ONE "guard: { leave: [IP_ADRESS] }\n", "c.yaml:2:8: guard.leave: there is no type IP_ADRESS (did you mean IP_ADDRESS?)\n" },
-    { ONE "guard: { deny: ['...'] }\n", "c.yaml:2:8: guard.deny: each word has a letter or digit and at most 200 bytes\n" },
+    { ONE "guard: { leave: [IP_ADRESS] }\n", "c.yaml:2:18: guard.leave: there is no type IP_ADRESS (did you mean IP_ADDRESS?)\n" },
+    { ONE "guard: { deny: ['...'] }\n", "c.yaml:2:17: guard.deny: each word has a letter or digit and at most 200 bytes\n" },
+    { ONE "guard:\n  types:\n    employee: { words: [a] }\n", "c.yaml:4:5: guard.types: employee cannot be a type's name: write 2 to 24 of A-Z, 0-9 and _, a letter first, and none of hearth's own types\n" },
+    { ONE "guard:\n  types:\n    EMAIL: { words: [a] }\n", "c.yaml:4:5: guard.types: EMAIL cannot be a type's name: write 2 to 24 of A-Z, 0-9 and _, a letter first, and none of hearth's own types\n" },
+    { ONE "guard:\n  types:\n    EMPLOYEE: {}\n", "c.yaml:4:5: guard.types: EMPLOYEE needs words, or a pattern\n" },
+    { ONE "guard:\n  types:\n    EMPLOYEE: { words: [a], context: [b] }\n", "c.yaml:4:5: guard.types: the context of EMPLOYEE belongs to a pattern, and it has none\n" },
+    { ONE "guard:\n  types:\n    EMPLOYEE: { patern: x }\n", NULL },
+    { ONE "guard:\n  types:\n    EMPLOYEE: { words: [good, '!'] }\n", "c.yaml:4:31: guard.types: each word has a letter or digit and at most 200 bytes\n" },
+    { ONE "guard:\n  types:\n    EMPLOYEE:\n      pattern: 'E-(\\d{6}'\n", "c.yaml:5:16: the pattern of EMPLOYEE cannot be searched for: a ( has no ), at E-(\\d{6}: write \\( for a parenthesis of the text\n" },
+    { ONE "guard:\n  types:\n    EMPLOYEE: { pattern: 'E-(?=\\d)', context: ['-'] }\n", NULL },
+    { ONE "guard: { types: [EMPLOYEE] }\n", "c.yaml:2:17: guard.types must be a map of names\n" },
+    { ONE "guard: { types: { EMPLOYEE: { words: [a] } }, leave: [EMPLOYE] }\n", "c.yaml:2:55: guard.leave: there is no type EMPLOYE (did you mean EMPLOYEE?)\n" },
     { ONE "guard: { key: '${KEY}' }\n", "c.yaml:2:8: guard.key: KEY must hold 64 hexadecimal digits\n" },
     { ONE "guard: { key: 00 }\n", NULL },
     { ONE "tasks: { t: { model: m, guard: masked } }\n", NULL },
@@ -180,7 +191,8 @@ static const char *const good[] = {
     "models: { m: { file: \"a\\nb.gguf\" } }\nledger: { path: '${EMPTY:-x}/l.db', retain_bodies: 90d }\nlog: { format: json }\n",
     "models: { m: { file: m.gguf }, n: { file: n.gguf } }\ntasks: { t: { model: m, deadline: 2s, retries: 0 } }\ndefault: auto\n"
     "aliases: { gpt-4o: m, 'claude-*': task/t, some: { m: 1, n: 2 }, x: auto }\n"
-    "guard: { cloud: local, unsure: send, allow: ['*@acme.example', 'a, b'], deny: [Nachtfalke], leave: [IP_ADDRESS, PERSON], restore_secrets: true, limit: 1MiB, vault: v.db, key_file: k }\n"
+    "guard: { cloud: local, unsure: send, allow: ['*@acme.example', 'a, b'], deny: [Nachtfalke], leave: [IP_ADDRESS, PERSON], restore_secrets: true, limit: 1MiB, vault: v.db, key_file: k,\n"
+    "  types: { PROJECT: { words: [Nachtfalke, 'Blue \"Heron\"', \"M\xC3\xBCller, AG\"] }, EMPLOYEE: { pattern: '\\bE-\\d{6}\\b', context: employee }, BOTH_2: { words: x1, pattern: \"a'b:\\t#\" } } }\n"
     "auto: { a: { words: ['a, b', \"it's\"], path: /v1, to: n }, b: { tools: false, images: true, min_bytes: 3KB, to: task/t } }\n",
 };
 
@@ -257,7 +269,7 @@ static void a_guard_is_of_all_calls_of_tasks_and_of_models_with_what_belongs_to_
     static const char text[] = "providers: { p: { api: openai, zone: cloud }, q: { api: vllm, url: 'http://lab:1', zone: cloud }, r: { api: vllm, url: 'http://lab:2', zone: cloud } }\n"
                                "models: { m: { provider: p, guard: block }, n: { provider: q, replicas: r, guard: 'off' }, o: { provider: p } }\n"
                                "tasks: { t: { model: m }, u: { model: n, guard: detect } }\n"
-                               "guard: { unsure: block, allow: ['*@acme.de'], leave: [PERSON], restore_secrets: true, limit: 1KiB, key_file: /k }\n";
+                               "guard: { unsure: block, allow: ['*@acme.de'], types: { PROJECT: { words: [Nachtfalke] }, EMPLOYEE: { pattern: 'E-\\d+' } }, leave: [PERSON, EMPLOYEE], restore_secrets: true, limit: 1KiB, key_file: /k }\n";
     struct config_env e = env(NULL);
     struct config *c = NULL;
     struct buf errors = { .max = 1 << 16 };
@@ -268,8 +280,16 @@ static void a_guard_is_of_all_calls_of_tasks_and_of_models_with_what_belongs_to_
         fail_msg("%.*s", STR_ARG(buf_str(&errors)));
     const struct gate_guard *g = &c->guard;
     assert_true(g->all.action == GUARD_UNSET && g->all.unsure == GUARD_BLOCK && g->all.types[GUARD_PERSON].action == GUARD_OFF && g->all.types[GUARD_EMAIL].action == GUARD_UNSET);
+    assert_true(g->all.types[GUARD_OWN].action == GUARD_UNSET && g->all.types[GUARD_OWN + 1].action == GUARD_OFF);
     assert_true(g->all.types[GUARD_SECRET].restore == GUARD_RESTORE && g->all.n_allow == 1 && str_eq(g->all.allow[0].text, S("*@acme.de")) && g->all.allow[0].type == GUARD_N_TYPES);
     assert_true(g->body_max == 1024 && str_eq(g->key_file, S("/k")) && str_ends(g->vault, S("/guard.db")) && !g->key.n);
+    struct guard_finder *f = NULL;
+    struct guard_span *s = NULL;
+    size_t n = 0;
+    assert_int_equal(guard_load_finder(&a, c->guard_entry, &f), ERR_OK);
+    assert_int_equal(guard_find(f, &a, S("nachtfalke E-5"), &s, &n), ERR_OK);
+    assert_true(n == 2 && strcmp(guard_type_name(f, s[0].type), "PROJECT") == 0 && strcmp(guard_type_name(f, s[1].type), "EMPLOYEE") == 0);
+    guard_finder_free(f);
     assert_int_equal(c->policy.n_all, 4);       /* the replica has the word of its model */
     static const enum guard_action models_say[] = { GUARD_BLOCK, GUARD_OFF, GUARD_UNSET, GUARD_OFF };
     for (size_t i = 0; i < 4; i++)

@@ -291,7 +291,8 @@ class Guarded(unittest.TestCase):
                                  "  alone: { provider: oai, retries: 0, guard: local }\n  shut: { provider: oai, retries: 0, guard: block, fallback: near }\n"
                                  "  plain: { provider: oai, retries: 0, guard: 'off' }\n  counted: { provider: oai, retries: 0, guard: detect }\n  home: { provider: oai, retries: 0, fallback: near }",
                        "tasks": "  strict: { model: plain, guard: mask }\n  pii: { model: near, data: internal }\n  secretly: { model: tiny, data: private }"},
-                      guard="guard: { limit: 256KiB, allow: ['*@firma-offen.de'], deny: [Nachtfalke] }")
+                      guard="guard: { limit: 256KiB, allow: ['*@firma-offen.de'], deny: [Nachtfalke], "
+                            "types: { PROJECT: { words: ['Blue Heron', Zugvogel] }, EMPLOYEE: { pattern: 'E-\\d{6}', context: [employee, 'staff no'] } } }")
         cls.w.start()
 
     @classmethod
@@ -556,6 +557,20 @@ class Guarded(unittest.TestCase):
         self.assertIn("Nachtfalke", data)
         self.unseen("Nachtfalke")
         self.assertIn("info@firma-offen.de", self.sent())
+
+    def test_types_of_the_owner(self):
+        text = "Staff no E-271828 leads „Zugvogel“ and BLUE HERON; " + "nothing else is said here of anybody. " * 3 + "E-314159 and Zugvogels are nobody's"
+        for stream in (False, True):
+            status, head, data = self.chat(text, stream=stream)
+            self.assertEqual(understood("openai", data, stream)[0], text)
+            self.assertEqual(head["x-hearth-guard"], "PROJECT 2, EMPLOYEE 1")
+            self.unseen("E-271828", "„Zugvogel“", "BLUE HERON")
+            sent = self.sent()
+            self.assertRegex(sent, r"Staff no \[EMPLOYEE_[a-z2-7]{5}\] leads")
+            self.assertEqual(len(set(re.findall(r"\[PROJECT_[a-z2-7]{5}\]", sent))), 2, sent)
+            self.assertIn(" E-314159 and Zugvogels are", sent)
+        row = [r for r in self.w.rows() if r["call_id"] == head["x-hearth-call"]][0]
+        self.assertEqual(json.loads(row["guard_counts"]), {"PROJECT": 2, "EMPLOYEE": 1})
 
     def test_the_record_keeps_nothing_in_the_clear(self):
         planted = [plant(self.rng) for _ in range(6)]

@@ -288,6 +288,26 @@ class Commands(Folder):
             self.assertEqual(os.stat(self.dir / "state" / name).st_mode & 0o777, 0o600)
         self.assertNotIn(b"quarzwerk", (self.dir / "state/guard.db").read_bytes())
 
+    def test_types_of_the_owner(self):
+        config = self.dir / "hearth.yaml"
+        config.write_text(f"ledger: {{ path: {self.dir}/state/hearth.db }}\nguard:\n  cloud: 'off'\n  types:\n    PROJECT: {{ words: [Nachtfalke, 'Blue Heron'] }}\n"
+                          "    EMPLOYEE: { pattern: 'E-\\d{6}', context: [employee] }\n  deny: [Kranich]\n  allow: ['*@quarzwerk.de']\n  leave: [IBAN]\n")
+        text = 'name = "employee E-123456"  # Nachtfalke, BLUE\\x20HERON; Kranich; ' + '-' * 80 + ' E-654321 by maria.keller@quarzwerk.de, DE89370400440532013000\n'
+        p = self.write("a.py", text)
+        report = self.dir / "report.json"
+        self.hearth(p, "-c", config, "--in-place", "--report", report, vault=False, code=3)
+        out = p.read_text()
+        self.assertRegex(out, r'"employee \[EMPLOYEE_[a-z2-7]{5}\]"  # \[PROJECT_[a-z2-7]{5}\], \[PROJECT_[a-z2-7]{5}\]; \[CUSTOM_[a-z2-7]{5}\]; -+ E-\d+ by maria.keller@quarzwerk.de, DE89\d+\n')
+        self.assertEqual(json.loads(report.read_text())["found"], {"CUSTOM": 1, "PROJECT": 2, "EMPLOYEE": 1})
+        self.assertEqual(json.loads(report.read_text())["rules"], {"custom": 1, "own_word": 2, "own_pattern": 1})
+        self.hearth(p, "-c", config, "--in-place", vault=False, code=0)         # what has been sanitized stays
+        self.assertEqual(p.read_text(), out)
+        config.write_text(f"ledger: {{ path: {self.dir}/state/hearth.db }}\n")  # the way back needs the vault, and no type
+        self.hearth(p, "-c", config, "--in-place", "--restore", vault=False, code=0)
+        self.assertEqual(p.read_text(), text)
+        config.write_text("guard: { types: { PROJECT: { pattern: '(x' } } }\n")
+        self.hearth(p, "-c", config, vault=False, code=1)
+
     def test_a_terminal_gets_a_bar(self):
         p = self.write("big.log", TEXT * 20000)
         main, end = pty.openpty()
@@ -334,6 +354,13 @@ class Explain(Folder):
         seen = watch(proc, main)
         self.assertEqual(proc.wait(60), 3)
         self.assertIn(b"maria.keller@quarzwerk.de", seen)
+
+    def test_types_of_the_owner(self):
+        config = self.dir / "hearth.yaml"
+        config.write_text("guard: { types: { PROJECT: { words: [Nachtfalke] }, EMPLOYEE: { pattern: 'E-\\d{6}' } } }\n")
+        out = self.explain(self.write("a.txt", "E-123456 knows Nachtfalke\n"), "-c", config)
+        self.assertRegex(out, r"1:1 +EMPLOYEE +own_pattern +90 +\[EMPLOYEE\] knows \[PROJECT\]\n1:16 +PROJECT +own_word +100 ")
+        self.assertIn(": 1 PROJECT, 1 EMPLOYEE\n", out)
 
     def test_nothing(self):
         self.assertIn("nothing was found", self.explain(self.write("a.txt", "x\n"), code=0))

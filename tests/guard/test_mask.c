@@ -162,7 +162,7 @@ static void bodies_go_out_masked(void **state)
         for (size_t at = 0; at < m.body.n;) {
             size_t end = at + str_index(str_skip(m.body, at), ']');
             str inner = m.body.p[at] == '[' ? str_slice(m.body.p + at + 1, end - at - 1) : STR_NONE, type = inner;
-            if (inner.n && placeholder_is_stem(inner)) {
+            if (inner.n && placeholder_is_stem(NULL, inner)) {
                 while (type.n && type.p[type.n - 1] != '_')
                     type.n--;
                 assert_int_equal(buf_printf(&shown, "<%.*s>", (int)type.n - 1, type.p), ERR_OK);
@@ -307,7 +307,7 @@ static void litellm_35951_the_report_names_no_value(void **state)
     assert_true(found[GUARD_EMAIL] == 2 && found[GUARD_PERSON] == 1 && m.report.n == 3);
     assert_true(str_eq(m.report.notes[1].token, m.report.notes[2].token) && m.report.notes[0].type == GUARD_PERSON);
     for (size_t i = 0; i < m.report.n; i++)
-        assert_true(placeholder_is_stem(m.report.notes[i].token));
+        assert_true(placeholder_is_stem(NULL, m.report.notes[i].token));
 }
 
 /* BerriAI/litellm#30728: each way to fail is an error, and no body comes out. */
