@@ -12,9 +12,13 @@ struct guard_type_entry {               /* a type that the owner has named */
     str pattern;
 };
 
+struct guard_lists { struct option_list of[GUARD_N_TYPES + 1]; };       /* by type; the last: of any */
+
 struct guard_entry {                    /* as it is written */
     int cloud, unsure;
-    struct option_list allow, deny, leave;
+    struct option_list leave;
+    struct guard_lists allow, deny;
+    int64_t least[GUARD_N_TYPES];       /* thresholds; 0: not written */
     bool restore_secrets;
     size_t limit;
     str vault, key_file;

@@ -85,7 +85,7 @@ static int guard_run(struct cmd *c)
 const struct command command_guard = {
     .name = "guard", .args = "explain FILE|- | rotate", .brief = "what is found in a file, by which rule, and how sure; the vault's key",
     .about = "explain: a line for each place: line and column, type, rule, score from 0 to 100, and what stands around it, with every value as its type. A check digit or a\n"
-             "telling name of a field gives a higher score than a form alone; from 50 on it is masked. What the configuration adds is seen too:\n"
+             "telling name of a field gives a higher score than a form alone; from 50 on it is masked, or from guard.threshold. What the configuration adds is seen too:\n"
              "your own types and denied words; what it allows or leaves is not shown. Nothing is written, and no value is shown, but on a\n"
              "terminal with --show-values. Ends with 3 when something was found, 0 when nothing.\n"
              "rotate: the vault gets a new key, and every value in it is sealed with that; placeholders stay what they are. hearth may go on serving meanwhile. What was\n"

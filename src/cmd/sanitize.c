@@ -201,7 +201,7 @@ const struct command command_sanitize = {
     .name = "sanitize", .args = "FILE…|DIR|-", .brief = "replace personal data and secrets in files by placeholders, and back",
     .about = "The same value gets the same placeholder in every file, run and guarded call: [EMAIL_k7q2m]. What each stands for lies sealed in the vault\n"
              "(guard.db and its key guard.key beside the ledger), and --restore puts it back. Secrets have a way back only with --keep-secrets.\n"
-             "What is found is what the configuration's guard says: your own types, deny, allow and leave.\n"
+             "What is found is what the configuration's guard says: your own types, deny, allow, threshold and leave.\n"
              "Lines, columns of tables and JSON stay what they are. Files up to 64 MB are looked at whole, so that a name found once is found everywhere;\n"
              "larger ones in pieces, forward only. In a git repository, what git ignores is skipped; so are binary files, and said.\n"
              "--in-place replaces each file at once: killed at any time, a file is the old one or the new one.\n"

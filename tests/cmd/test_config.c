@@ -127,6 +127,16 @@ static const struct { const char *text, *errors; } wrong[] = {
     { ONE "guard:\n  types:\n    EMPLOYEE: { words: [good, '!'] }\n", "c.yaml:4:31: guard.types: each word has a letter or digit and at most 200 bytes\n" },
     { ONE "guard:\n  types:\n    EMPLOYEE:\n      pattern: 'E-(\\d{6}'\n", "c.yaml:5:16: the pattern of EMPLOYEE cannot be searched for: a ( has no ), at E-(\\d{6}: write \\( for a parenthesis of the text\n" },
     { ONE "guard:\n  types:\n    EMPLOYEE: { pattern: 'E-(?=\\d)', context: ['-'] }\n", NULL },
+    { ONE "guard: { threshold: { PERSON: 0.8 } }\n", "c.yaml:2:31: guard.threshold: PERSON must be a score from 1 to 100, as hearth guard explain shows it: for 0.8 write 80\n" },
+    { ONE "guard: { threshold: { PERSON: 101 } }\n", "c.yaml:2:31: guard.threshold: PERSON must be a score from 1 to 100, as hearth guard explain shows it\n" },
+    { ONE "guard: { threshold: { PERSON: [80] } }\n", "c.yaml:2:31: guard.threshold: PERSON must be a score from 1 to 100, as hearth guard explain shows it\n" },
+    { ONE "guard: { threshold: { PERSONS: 80 } }\n", "c.yaml:2:23: guard.threshold: there is no type PERSONS (did you mean PERSON?)\n" },
+    { ONE "guard: { threshold: 80 }\n", "c.yaml:2:21: guard.threshold must be a map of types, such as { PERSON: 80 }\n" },
+    { ONE "guard: { allow: { MAIL: [x] } }\n", "c.yaml:2:19: guard.allow: there is no type MAIL (did you mean EMAIL?)\n" },
+    { ONE "guard: { deny: { any: [x] } }\n", "c.yaml:2:18: guard.deny: there is no type any\n" },
+    { ONE "guard: { deny: { PERSON: [ok, '?'] } }\n", "c.yaml:2:31: guard.deny: each word has a letter or digit and at most 200 bytes\n" },
+    { ONE "guard: { allow: { EMAIL: { x: y } } }\n", "c.yaml:2:26: allow must be a text, or a list of texts\n" },
+    { ONE "guard: { allow: [[x]] }\n", NULL },
     { ONE "guard: { types: [EMPLOYEE] }\n", "c.yaml:2:17: guard.types must be a map of names\n" },
     { ONE "guard: { types: { EMPLOYEE: { words: [a] } }, leave: [EMPLOYE] }\n", "c.yaml:2:55: guard.leave: there is no type EMPLOYE (did you mean EMPLOYEE?)\n" },
     { ONE "guard: { key: '${KEY}' }\n", "c.yaml:2:8: guard.key: KEY must hold 64 hexadecimal digits\n" },
@@ -192,8 +202,11 @@ static const char *const good[] = {
     "models: { m: { file: m.gguf }, n: { file: n.gguf } }\ntasks: { t: { model: m, deadline: 2s, retries: 0 } }\ndefault: auto\n"
     "aliases: { gpt-4o: m, 'claude-*': task/t, some: { m: 1, n: 2 }, x: auto }\n"
     "guard: { cloud: local, unsure: send, allow: ['*@acme.example', 'a, b'], deny: [Nachtfalke], leave: [IP_ADDRESS, PERSON], restore_secrets: true, limit: 1MiB, vault: v.db, key_file: k,\n"
+    "  threshold: { PERSON: 80, BOTH_2: 1, EMAIL: 100 },\n"
     "  types: { PROJECT: { words: [Nachtfalke, 'Blue \"Heron\"', \"M\xC3\xBCller, AG\"] }, EMPLOYEE: { pattern: '\\bE-\\d{6}\\b', context: employee }, BOTH_2: { words: x1, pattern: \"a'b:\\t#\" } } }\n"
     "auto: { a: { words: ['a, b', \"it's\"], path: /v1, to: n }, b: { tools: false, images: true, min_bytes: 3KB, to: task/t } }\n",
+    "models: { m: { file: m.gguf } }\nguard:\n  types: { EMPLOYEE: { pattern: 'E-\\d{4}' } }\n  allow: { any: Acme*, EMAIL: ['*@acme.example', 'a\"b'], EMPLOYEE: E-0000 }\n"
+    "  deny: { PERSON: ['Zo\xC3\xAB'], CUSTOM: Nachtfalke, EMPLOYEE: [chef] }\n  threshold: { EMPLOYEE: 95, PERSON: 60 }\n",
 };
 
 static void a_server_that_is_started_has_words_a_zone_and_the_presets_api(void **state)
@@ -299,6 +312,40 @@ static void a_guard_is_of_all_calls_of_tasks_and_of_models_with_what_belongs_to_
     arena_free(&a);
 }
 
+static void lists_and_thresholds_are_of_a_type(void **state)
+{
+    static const char text[] = "models: { m: { file: m.gguf } }\nguard:\n  types: { EMPLOYEE: { pattern: 'E-\\d{4}', context: [staff] } }\n"
+                               "  allow: { any: Acme*, EMAIL: ['*@acme.de'], PERSON: Nachtfalke }\n  deny: { PERSON: [Nachtfalke], EMPLOYEE: [chef] }\n  threshold: { EMPLOYEE: 40, PHONE: 99 }\n";
+    static const struct { const char *text, *masked; } cases[] = {
+        { "a@acme.de", "" }, { "a@acme.org", "EMAIL " }, { "nachtfalke", "" }, { "the chef", "EMPLOYEE " }, { "E-1234", "EMPLOYEE " }, { "call +49 30 4736397", "" },
+    };
+    struct config_env e = env(NULL);
+    struct config *c = NULL;
+    struct buf errors = { .max = 1 << 16 };
+    struct arena a;
+    struct guard_finder *f = NULL;
+    (void)state;
+    arena_init(&a, CONFIG_ARENA);
+    if (config_load_text(&a, str_of(text), "/etc/c.yaml", &e, &c, &errors) != ERR_OK)
+        fail_msg("%.*s", STR_ARG(buf_str(&errors)));
+    assert_int_equal(guard_load_finder(&a, c->guard_entry, &f), ERR_OK);
+    const struct guard_rules *rules[] = { &c->guard.all };
+    const struct guard_policy p = guard_policy_join(rules, 1);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct guard_span *s = NULL;
+        size_t n = 0;
+        str masked = S("");
+        assert_int_equal(guard_find(f, &a, str_of(cases[i].text), &s, &n), ERR_OK);
+        for (size_t k = 0; k < n; k++)
+            if (guard_policy_masks(&p, s[k].type, s[k].score, str_slice(cases[i].text + s[k].begin, s[k].end - s[k].begin)))
+                masked = arena_printf(&a, "%.*s%s ", STR_ARG(masked), guard_type_name(f, s[k].type));
+        assert_string_equal(arena_cstr(&a, masked), cases[i].masked);
+    }
+    guard_finder_free(f);
+    buf_free(&errors);
+    arena_free(&a);
+}
+
 static void without_a_file_the_models_of_the_folder_are_served(void **state)
 {
     int yes = 1;
@@ -370,6 +417,7 @@ int main(void)
         cmocka_unit_test(what_is_in_force_reads_back_as_itself),
         cmocka_unit_test(zones_keys_and_names_are_as_written_or_safely_guessed),
         cmocka_unit_test(an_admin_key_is_whole_and_only_its_owner_reads_it),
+        cmocka_unit_test(lists_and_thresholds_are_of_a_type),
         cmocka_unit_test(a_guard_is_of_all_calls_of_tasks_and_of_models_with_what_belongs_to_them),
         cmocka_unit_test(without_a_file_the_models_of_the_folder_are_served),
     };

@@ -362,6 +362,15 @@ class Explain(Folder):
         self.assertRegex(out, r"1:1 +EMPLOYEE +own_pattern +90 +\[EMPLOYEE\] knows \[PROJECT\]\n1:16 +PROJECT +own_word +100 ")
         self.assertIn(": 1 PROJECT, 1 EMPLOYEE\n", out)
 
+    def test_thresholds_and_lists_by_type(self):
+        config = self.dir / "hearth.yaml"
+        p = self.write("a.txt", "maria@quarzwerk.de and tom@quarzwerk.de, 10.20.30.40, E-123456, Zugvogel\n")
+        types = "types: { EMPLOYEE: { pattern: 'E-\\d{6}', context: [staff] } }"
+        for words, found in (("allow: { EMAIL: ['maria@*'], PERSON: ['tom@*'] }", {"EMAIL": 1, "IP_ADDRESS": 1}), ("threshold: { IP_ADDRESS: 100, EMPLOYEE: 40 }", {"EMAIL": 2, "EMPLOYEE": 1}),
+                             ("deny: { PERSON: zugvogel, EMPLOYEE: e-123456 }", {"EMAIL": 2, "IP_ADDRESS": 1, "PERSON": 1, "EMPLOYEE": 1})):
+            config.write_text(f"guard: {{ {words}, {types} }}\n")
+            self.assertEqual(json.loads(self.explain(p, "-c", config, "--json").splitlines()[-1])["found"], found, words)
+
     def test_nothing(self):
         self.assertIn("nothing was found", self.explain(self.write("a.txt", "x\n"), code=0))
         self.assertEqual(self.explain(self.write("b.bin", b"\0\1"), code=1), "")
