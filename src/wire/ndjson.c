@@ -42,11 +42,16 @@ void ndjson_feed(struct ndjson *s, str piece)
     s->rest = buf_str(&s->carry);
 }
 
+static bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
+
+/* Blank lines before it may have come in an earlier piece. */
 static str trimmed(str line)
 {
-    while (line.n && (line.p[line.n - 1] == '\n' || line.p[line.n - 1] == '\r'))
+    while (line.n && is_blank(line.p[line.n - 1]))
         line.n--;
-    return str_trim(line);
+    while (line.n && is_blank(line.p[0]))
+        line = str_skip(line, 1);
+    return line;
 }
 
 enum err ndjson_next(struct ndjson *s, str *raw, str *line)

@@ -208,6 +208,26 @@ static void lines_have_a_limit(void **state)
     ndjson_free(&l);
 }
 
+static void blank_lines_are_no_part_of_a_line_wherever_it_is_cut(void **state)
+{
+    (void)state;
+    static const str text = S("\n{\"a\":1}\n\r\n \n{\"b\":2}\r\n");
+    for (size_t cut = 0; cut <= text.n; cut++) {
+        struct ndjson l;
+        str raw, line, want[] = { S("{\"a\":1}"), S("{\"b\":2}") };
+        size_t n = 0, raws = 0;
+        ndjson_init(&l, 64);
+        for (int piece = 0; piece < 2; piece++) {
+            ndjson_feed(&l, piece ? str_skip(text, cut) : (str){ text.p, cut });
+            for (; ndjson_next(&l, &raw, &line) == ERR_OK; n++, raws += raw.n)
+                assert_true(n < 2 && str_eq(line, want[n]));
+        }
+        assert_int_equal(n, 2);
+        assert_int_equal(raws, text.n);
+        ndjson_free(&l);
+    }
+}
+
 static void data_urls(void **state)
 {
     (void)state;
@@ -277,7 +297,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_cut_gives_the_same), cmocka_unit_test(a_circle_through_all_loses_nothing), cmocka_unit_test(interleaved_tool_calls_are_no_silent_mess),
-        cmocka_unit_test(lines_have_a_limit),       cmocka_unit_test(data_urls),
+        cmocka_unit_test(lines_have_a_limit), cmocka_unit_test(blank_lines_are_no_part_of_a_line_wherever_it_is_cut),       cmocka_unit_test(data_urls),
         cmocka_unit_test(openai_itself_is_told_the_limit_in_its_newer_way),
         cmocka_unit_test(nothing_to_answer_loads_a_model_or_unloads_it),
     };
