@@ -434,6 +434,10 @@ static void put_edited(struct work *w)
         at = x->span.p + x->span.n;
     }
     (void)buf_put(&w->x->out, (str){ at, (size_t)(data.p + data.n - at) });
+    /* Data of several lines becomes one: a line's end stands between the tokens of JSON only. */
+    for (size_t i = m->data; i < w->x->out.n && !w->r->up->lines; i++)
+        if (w->x->out.p[i] == '\n')
+            w->x->out.p[i] = ' ';
     end_made(w, m);
 }
 
