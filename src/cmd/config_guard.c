@@ -79,7 +79,7 @@ static bool type_named(struct option_reader *r, const struct guard_entry *e, str
 {
     const char *words[GUARD_N_TYPES];
     char hint[OPTION_HINT];
-    size_t n = GUARD_OWN + e->n_types;
+    size_t n = GUARD_OWN + (e->n_types < GUARD_OWN_MAX ? e->n_types : GUARD_OWN_MAX);
     for (size_t t = 0; t < n; t++) {
         words[t] = type_name(e, t);
         if (str_eq(name, str_of(words[t]))) {
