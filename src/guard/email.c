@@ -18,6 +18,8 @@ static size_t local_start(const struct hunt *h, size_t at)
         i++;                                        /* neither a quote, a dash of a list, nor half of a character starts one */
     while (i < at && ((unsigned char)h->p[i] & 0xC0) == 0x80)
         i++;
+    if (i && h->p[i - 1] == '\\' && at - i > 2 && h->p[i] == 'f' && memchr("BIPR", h->p[i + 1], 4))
+        i += 2;                                     /* a change of font in a manual page: "\fIada@..." */
     return i >= at || h->p[at - 1] == '.' ? at : i;
 }
 

@@ -216,10 +216,14 @@ void rule_capital(struct hunt *h, size_t at)
     if (before != ' ' && before != '(')
         return;
     uint32_t bits = word_before(h, at, &begin);
+    if (!(bits & W_GREETING) && hunt_at(h, at - 2) == '.')
+        return;                                                 /* "Dr. Keller", but not "as it is. Another sentence" */
     bool greeting = bits & W_GREETING && is(h->p[begin], C_UPPER) && (before == '(' || is(h->p[begin + 1], C_LOWER));
     if (!greeting && (before == '(' || !(bits & (W_INTRO | W_GIVEN))) && !after_phrase(h, at, begin, bits))
         return;
     end = name_end(h, at, &words);
+    if ((!greeting || (before == '(' && words == 1)) && is(hunt_at(h, at + 1), C_UPPER))
+        return;                                                 /* "the client RTSP session", "TODO (PEP 632)": an abbreviation */
     if (words > !greeting && !is_company(h, at, end))
         person_add(h, at, end, RULE_person_greeting, words > 1 ? 80 : 70);
 }

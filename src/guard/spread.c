@@ -64,7 +64,8 @@ static void add_name(struct hunt *h, struct terms *t, str name, unsigned score, 
     }
 }
 
-/* The words of "maria.keller@", "keller_maria81@"; those of "maria81@" only when the name that stands before it has them. None of an office's ("info@"). */
+/* The words of "maria.keller@", "keller_maria81@"; those of "maria81@" only when the name that stands before it has them. None of an office's ("info@") or of
+ * a list's ("bash-maintainers@"), which would make a name of what it is about. */
 static void add_local(struct hunt *h, struct terms *t, str mail, str name)
 {
     str local = str_slice(mail.p, str_index(mail, '@')), words[2] = { { 0 } };
@@ -75,13 +76,14 @@ static void add_local(struct hunt *h, struct terms *t, str mail, str name)
         if (k >= TERM_LEAST)
             words[n++] = str_slice(local.p + at, k);
     }
-    for (size_t i = 0; i < n; i++) {
+    bool office = n && (words_find(h->words, words[0]) || (n == 2 && words_find(h->words, words[1]) & W_COMMON));
+    for (size_t i = 0; i < n && !office; i++) {
         bool named = false;
         for (str rest = name, word; rest.n && !named;) {
             (void)str_cut(rest, ' ', &word, &rest);
             named = str_ieq(word, words[i]);
         }
-        if ((n == 2 || named) && !words_find(h->words, words[0]) && !words_find(h->words, words[i]))
+        if ((n == 2 || named) && !words_find(h->words, words[i]))
             term_add(h, t, words[i], RULE_person_again, GUARD_PERSON, 60, true);
     }
 }
