@@ -131,6 +131,15 @@ static void name_above(struct hunt *h, size_t begin)
         (void)rule_name_value(h, W_NAME, i, end, true);
 }
 
+/* "Example Foundation, Inc., 675 Mass Ave, …": an office, named before it on its line. */
+static bool is_office(const struct hunt *h, size_t begin)
+{
+    size_t end = begin > 3 && h->p[begin - 1] == ' ' && h->p[begin - 2] == ',' ? begin - 2 : 0;
+    end -= end && h->p[end - 1] == '.';
+    size_t k = hunt_back(h, end, C_LETTER, WORD_LONGEST);
+    return k && is(h->p[end - k], C_UPPER) && words_find(h->words, hunt_str(h, end - k, end)) & W_COMPANY;
+}
+
 bool rule_address(struct hunt *h, size_t at, size_t run)
 {
     size_t code, end = code_end(h, at, run, &code), letters = 0;
@@ -141,7 +150,7 @@ bool rule_address(struct hunt *h, size_t at, size_t run)
     for (size_t i = begin; i < code; i++)
         letters += is(h->p[i], C_LETTER);
     bool street = !number && begin < code && words_find(h->words, hunt_str(h, begin, begin + hunt_run(h, begin, C_LETTER, 24))) & W_STREET;
-    if ((!number && !street) || letters < 4)
+    if ((!number && !street) || letters < 4 || is_office(h, begin))
         return false;
     hunt_add(h, begin, end, RULE_address_form, 72);
     name_above(h, begin);

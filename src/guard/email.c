@@ -1,5 +1,5 @@
 /* guard/email.c: e-mail addresses, from their '@' (or "%40") to both sides. Limits of the parts: RFC 5321, 4.5.3.1. Domains that nobody owns (RFC 2606,
- * RFC 6761) are no addresses, nor are file names with a density ("icon@2x.png"). */
+ * RFC 6761) are no addresses, nor are those of mailing lists and file names with a density ("icon@2x.png"). */
 #include "guard/hunt.h"
 
 enum { LOCAL_MAX = 64, DOMAIN_MAX = 253, TLD_MAX = 18 };
@@ -61,6 +61,9 @@ static bool is_nobodys(str domain)
     return false;
 }
 
+/* What is sent to it is public: "@lists.debian.org". */
+static bool is_list(str domain) { return domain.n > 6 && str_ieq(str_slice(domain.p, 6), S("lists.")); }
+
 /* A password stands before the '@' of "scheme://user:password@host", no local part. */
 static bool is_userinfo(const struct hunt *h, size_t begin)
 {
@@ -72,7 +75,7 @@ void rule_email(struct hunt *h, size_t at, size_t width)
     size_t begin = local_start(h, at), end = domain_end(h, at + width);
     if (begin == at || end <= at + width)
         return;
-    if (is_nobodys(hunt_str(h, at + width, end)) || str_ieq(hunt_str(h, begin, at), S("git")))
+    if (is_nobodys(hunt_str(h, at + width, end)) || is_list(hunt_str(h, at + width, end)) || str_ieq(hunt_str(h, begin, at), S("git")))
         return;
     if (width == 1 && is_userinfo(h, begin)) {
         size_t k = hunt_back(h, begin - 1, C_WORD | C_DASH, 40);
