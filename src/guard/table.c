@@ -153,21 +153,28 @@ static size_t member(const struct hunt *h, size_t i, size_t *begin, size_t *end)
     return i < h->n ? i : h->n;
 }
 
-/* "INSERT INTO t (a, b) VALUES ('x', 'y'), …" at `i`: behind what was read. */
-static size_t insert(struct hunt *h, size_t i)
+/* The names of "t (a, b)", which an INSERT or COPY at `i` has behind its first word: behind them, and the blanks. */
+static size_t columns(const struct hunt *h, size_t i, struct table *t)
 {
-    struct table t = { .n = 0 };
     size_t begin, end, at = i + hunt_run(h, i, C_WORD, 6), most = at + 200 < h->n ? at + 200 : h->n;
+    t->n = 0;
     while (at < most && h->p[at] != '(' && h->p[at] != ';')
         at++;
     if (hunt_at(h, at) != '(')
         return at;
     do {
         at = member(h, blanks(h, at + 1), &begin, &end);
-        t.bits[t.n++] = words_find_name(h->words, hunt_str(h, begin, end));
-    } while (t.n < COLUMNS && hunt_at(h, at) == ',');
-    at = blanks(h, at < h->n ? at + 1 : at);
-    if (!is_word(h, at, S("values")))
+        t->bits[t->n++] = words_find_name(h->words, hunt_str(h, begin, end));
+    } while (t->n < COLUMNS && hunt_at(h, at) == ',');
+    return blanks(h, at < h->n ? at + 1 : at);
+}
+
+/* "INSERT INTO t (a, b) VALUES ('x', 'y'), …" at `i`: behind what was read. */
+static size_t insert(struct hunt *h, size_t i)
+{
+    struct table t;
+    size_t begin, end, at = columns(h, i, &t);
+    if (!t.n || !is_word(h, at, S("values")))
         return at;
     for (at = blanks(h, at + 6); hunt_at(h, at) == '(' && !h->e;) {
         unsigned n = 0;
@@ -193,6 +200,27 @@ static size_t insert_at(const struct hunt *h, size_t i)
     return k + 12 < h->n && (h->p[k] | 0x20) == 'i' && is_word(h, k, S("insert into ")) ? k : h->n;
 }
 
+/* The lines from `i` on that have the table's number of cells: behind the last. */
+static size_t rows(struct hunt *h, size_t i, const struct table *t)
+{
+    for (size_t next; i < h->n && !h->e && row(h, i, next = line_end(h, i), t, false) == t->n; i = next)
+        (void)row(h, i, next, t, true);
+    return i;
+}
+
+/* "COPY t (a, b) FROM stdin;" of PostgreSQL's dumps on the line at `i`, with lines of tabs below it: behind them, or `next`. */
+static size_t copied(struct hunt *h, size_t i, size_t next)
+{
+    struct table t = { .separator = '\t' };
+    if ((hunt_at(h, i) | 0x20) != 'c' || !is_word(h, i, S("copy ")))
+        return next;
+    struct hunt line = *h;              /* a head that does not end here is none: nothing behind it is read for it */
+    line.n = next;
+    if (!is_word(&line, columns(&line, i, &t), S("from stdin")))
+        return next;
+    return t.n > 1 ? rows(h, next, &t) : next;
+}
+
 void hunt_tables(struct hunt *h)
 {
     struct table t;
@@ -204,14 +232,10 @@ void hunt_tables(struct hunt *h)
             next = sql > next ? sql : next;
             continue;
         }
+        next = copied(h, i, next);
         if (next == h->n || !(t.separator = first_separator(h, i)) || !head(h, i, next, &t))
             continue;
-        size_t from = next;
-        while (from < h->n && !h->e && row(h, from, line_end(h, from), &t, false) == t.n) {
-            next = line_end(h, from);
-            (void)row(h, from, next, &t, true);
-            from = next;
-        }
+        next = rows(h, next, &t);
     }
     h->done = h->dull = 0;
 }

@@ -10,7 +10,7 @@ static const struct { uint32_t bits; const char *words; } lists[] = {
     { W_PHONE, "phone telephone phones telefon telefono teléfono téléphone tel telf tél téléfono telefoon telefone telefoonnummer telefonnummer rufnummer mobile mobil "
                "móvil movil handy cellphone cellular mobiel celular cellulare sms texted whatsapp fax dial hotline msisdn portable "
                " komórka komórkowy tlf puhelin puhelinnumero telemóvel komorka kontaktnummer phonenumber phoneno contact_number 电话 手机 電話 携帯 "
-               "телефон" },
+               "телефон 전화번호 휴대폰 휴대전화 연락처 電話番号" },
     { W_CARD, "card cards visa mastercard amex karte kreditkarte carte tarjeta carta karta creditcard cardnumber pan kreditkort kaart cc discover" },
     { W_SSN | W_ID, "ssn social sozialversicherungsnummer" },
     { W_ID, "bsn burgerservicenummer sofinummer pesel dni nif nie cif nino nhs insurance steuer steuerid idnr identifikationsnummer steueridentifikationsnummer "
@@ -20,10 +20,10 @@ static const struct { uint32_t bits; const char *words; } lists[] = {
             "personalausweis ausweis rodné číslo rc amka isikukood asmens kodas cuit cuil ppsn pps numero_fiscal said sa_id inn снилс инн teudat "
             "zehut itin citizen resident fiscale pan 税号 ssnr ahvn svnr maakt dowód osobisty henkilotunnus nationella idnumber" },
     { W_PASSPORT, "passport passeport reisepass pasaporte passaporto paszport paspoort passnummer passport_no passport_number passportno pasport "
-                  "passaporte reisepassnummer pasaport 护照 護照 旅券 numero_passaporto" },
+                  "passaporte reisepassnummer pasaport 护照 護照 旅券 旅券番号 여권 여권번호 numero_passaporto paspoortnummer pasu passi passin passinumero" },
     { W_BIRTH, "dob born birth birthday birthdate dateofbirth geboren geburtsdatum geburtstag naissance né née nacimiento nacido nacida nata nato nascita data_nascita "
                "urodzenia urodzony urodzona ur geboortedatum birth_date date_of_birth bday nascimento nascido nascida född fødselsdato fødd syntynyt født narozen "
-               "geb geburts syntymäaika födelsedatum fecha_nacimiento 出生 生日 生年月日 nac urodziła urodził doğum né(e) geboortedag ddn born_on" },
+               "geb geburts syntymäaika födelsedatum fecha_nacimiento 出生 生日 生年月日 nac urodziła urodził doğum né(e) geboortedag ddn born_on narození 생년월일 생일" },
     { W_OTHER, "order orders ticket tickets invoice isbn ean sku part parts serial case build commit rev revision sha issue bestellung bestellnummer bestelnummer commande "
                "pedido ordine zamówienie rechnung facture factuur factura fattura faktura tracking epoch timestamp ticketnummer reference referenz référence referencia "
                "batch port pid size bytes offset count total amount price score seed page row index gtin upc asin order_id orderid barcode error code status job "
