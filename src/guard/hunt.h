@@ -76,6 +76,7 @@ void rule_field(struct hunt *h, size_t at);                     /* ':' or '=' be
 bool rule_begin(struct hunt *h, size_t at);                     /* the B of a private key in PEM */
 void rule_uri(struct hunt *h, size_t colon);                    /* the ':' of "://" */
 void rule_name_of_mail(struct hunt *h, size_t open);            /* what follows a name before an address of mail: "<", "(", "at " */
+bool rule_user(struct hunt *h, size_t colon);                   /* the ':' of "-u name:password" */
 size_t secret_scheme(str v);                                     /* the length of "Bearer " and its like at the start of `v` */
 bool rule_secret_said(struct hunt *h, size_t begin);            /* a password in a sentence */
 bool rule_secret_value(struct hunt *h, uint32_t bits, size_t begin, size_t end, bool quoted);

@@ -8,11 +8,11 @@ static const struct { str text; uint8_t least; } prefixes[] = {
     { S("sk_live_"), 16 },     { S("sk_test_"), 16 },     { S("rk_live_"), 16 },    { S("rk_test_"), 16 },  { S("whsec_"), 24 },     { S("ghp_"), 30 },        { S("gho_"), 30 },
     { S("ghu_"), 30 },         { S("ghs_"), 30 },         { S("ghr_"), 30 },        { S("github_pat_"), 40 }, { S("glpat-"), 16 },   { S("gldt-"), 16 },       { S("glrt-"), 16 },
     { S("glptt-"), 30 },       { S("glcbt-"), 16 },       { S("xoxb-"), 16 },       { S("xoxp-"), 16 },     { S("xoxa-"), 16 },      { S("xoxr-"), 16 },       { S("xoxs-"), 16 },
-    { S("xoxe-"), 16 },        { S("xapp-"), 16 },        { S("AIza"), 30 },        { S("ya29-"), 20 },     { S("GOCSPX-"), 20 },    { S("hf_"), 28 },         { S("gsk_"), 32 },
+    { S("xoxe-"), 16 },        { S("xapp-"), 16 },        { S("AIza"), 30 },        { S("GOCSPX-"), 20 },    { S("hf_"), 28 },         { S("gsk_"), 32 },
     { S("xai-"), 32 },         { S("pplx-"), 32 },        { S("r8_"), 30 },         { S("nvapi-"), 32 },    { S("tgp_v1_"), 24 },    { S("csk-"), 32 },        { S("fw_"), 20 },
     { S("npm_"), 30 },         { S("pypi-"), 32 },        { S("rubygems_"), 32 },   { S("dop_v1_"), 40 },   { S("doo_v1_"), 40 },    { S("dor_v1_"), 40 },     { S("shpat_"), 28 },
     { S("shpss_"), 28 },       { S("shpca_"), 28 },       { S("shppa_"), 28 },      { S("sq0atp-"), 20 },   { S("sq0csp-"), 30 },    { S("EAAA"), 56 },        { S("lin_api_"), 30 },
-    { S("dapi"), 32 },         { S("dckr_pat_"), 20 },    { S("hvs-"), 24 },        { S("pscale_tkn_"), 30 }, { S("pscale_pw_"), 30 }, { S("rnd_"), 24 },      { S("sntrys_"), 30 },
+    { S("dapi"), 32 },         { S("dckr_pat_"), 20 },    { S("pscale_tkn_"), 30 }, { S("pscale_pw_"), 30 }, { S("rnd_"), 24 },      { S("sntrys_"), 30 },
     { S("sntryu_"), 30 },      { S("glsa_"), 30 },        { S("glc_"), 30 },        { S("NRAK-"), 24 },     { S("PMAK-"), 24 },      { S("ATATT3"), 40 },      { S("ATCTT3"), 40 },
     { S("AGE-SECRET-KEY-"), 40 }, { S("figd_"), 30 },     { S("ntn_"), 30 },        { S("secret_"), 40 },   { S("sbp_"), 36 },       { S("vercel_"), 20 },     { S("tfp_"), 30 },
     { S("key-"), 32 },         { S("SK"), 32 },           { S("pat-na1-"), 30 },    { S("tskey-"), 24 },    { S("CFPAT-"), 30 },     { S("jina_"), 30 },       { S("voyage-"), 30 },
@@ -153,9 +153,13 @@ static bool has_prefix(str v)
     return false;
 }
 
-/* "SG.<22>.<43>" of SendGrid, "<digits>:<35>" of Telegram: what stands before the token belongs to it. */
+/* "SG.<22>.<43>" of SendGrid, "<digits>:<35>" of Telegram, "hvs." of Vault, "ya29." of Google: what stands before the token belongs to it. */
 static size_t odd_start(const struct hunt *h, size_t begin, size_t end)
 {
+    static const str dotted[] = { S("hvs."), S("hvb."), S("ya29.") };
+    for (size_t i = 0; begin && h->p[begin - 1] == '.' && end - begin >= 24 && i < sizeof dotted / sizeof *dotted; i++)
+        if (begin >= dotted[i].n && str_eq(hunt_str(h, begin - dotted[i].n, begin), dotted[i]))
+            return begin - dotted[i].n;
     if (begin >= 3 && str_eq(hunt_str(h, begin - 3, begin), S("SG.")) && end - begin >= 20 && end - begin <= 24 && hunt_at(h, end) == '.')
         return begin - 3;
     size_t digits = begin > 1 && h->p[begin - 1] == ':' ? hunt_back(h, begin - 1, C_DIGIT, 11) : 0;
@@ -181,7 +185,7 @@ bool rule_token(struct hunt *h, size_t at)
     if (str_starts(v, S("eyJ")) && rule_jwt(h, begin, end))
         return true;
     if (odd != begin) {
-        end = hunt_at(h, end) == '.' ? token_end(h, end + 1) : end;
+        end = hunt_at(h, end) == '.' && is(hunt_at(h, end + 1), C_TOKEN) ? token_end(h, end + 1) : end;
         secret_add(h, odd, end, RULE_secret_prefix, 95);
     } else if (is_aws_id(h, begin, end) || has_prefix(v)) {
         secret_add(h, begin, end, RULE_secret_prefix, 95);
@@ -197,6 +201,27 @@ bool rule_token(struct hunt *h, size_t at)
     }
     h->done = end;
     return true;
+}
+
+/* "curl -u name:password", "--user name:password" with the ':' at `colon`. */
+bool rule_user(struct hunt *h, size_t colon)
+{
+    size_t begin = colon, end = colon + 1, least = colon > 64 ? colon - 64 : 0;
+    if (!is(hunt_at(h, end), C_TOKEN) && !strchr("#!*.", hunt_at(h, end)))
+        return false;
+    while (begin > least && (is(h->p[begin - 1], C_TOKEN) || h->p[begin - 1] == '.' || h->p[begin - 1] == '@'))
+        begin--;
+    if (begin == colon)
+        return false;
+    begin -= begin && (h->p[begin - 1] == '"' || h->p[begin - 1] == '\'');
+    str before = hunt_str(h, begin > 8 ? begin - 8 : 0, begin);
+    if (!str_ends(before, S(" -u ")) && !str_ends(before, S(" --user ")))
+        return false;
+    while (end < h->n && end - colon < 128 && (unsigned char)h->p[end] > ' ' && !strchr("\"'`$<>|;{}", h->p[end]))
+        end++;
+    if (end - colon <= 6 || hunt_at(h, end) == '$' || hunt_at(h, end) == '{')
+        return false;
+    return rule_secret_value(h, W_PASSWORD, colon + 1, end, true);
 }
 
 /* ---- PEM ---- */

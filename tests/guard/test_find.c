@@ -152,14 +152,14 @@ static void keys_and_passwords_are_found_but_not_what_stands_for_them(void **sta
           "<SECRET:AIza" KEY ">", "<SECRET:AKIA" "7DZTOV5UJZ2MLVKZ>", "\\n<SECRET:ghp_" KEY ">", "<SECRET:SG.A1b2C3d4E5f6G7h8I9j0K1." KEY KEY ">", "<SECRET:718293645:A" "1b2C3d4E5f6G7h8I9j0K1l2M3n4O5p6Q7r>",
           "<SECRET:eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiI2MTE4MDU3NjMwIn0." KEY ">", "Bearer <SECRET:" KEY ">", "postgres://app:<SECRET:XNvg2vZAaFJyf54newrP>@db:5432/x",
           "password = \"<SECRET:Driver%2055Retry>\"", "AWS_SECRET_ACCESS_KEY = \"<SECRET:Wu84w+ApUv2Dla8qTlEKS36d7V6PstfXTek2CSdk>\"", "{\"client_secret\": \"<SECRET:" KEY ">\"}", "DB_PASSWORD=<SECRET:s3cr3t!x>",
-          "-e DB_PASSWORD=<SECRET:Tr0ub4dor&3> -e", "?password=<SECRET:s3cr3tx>&user=1", "the password is <SECRET:hunter2!>, ok", "Authorization: Basic <SECRET:YWRtaW46czNjcjN0UGFzcw==>", "apiKey: '<SECRET:" KEY ">'", "https://user:<SECRET:tok3nvalue>@example.com/x", "<SECRET:https://hooks.slack.com/services/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>",
+          "-e DB_PASSWORD=<SECRET:Tr0ub4dor&3> -e", "?password=<SECRET:s3cr3tx>&user=1", "the password is <SECRET:hunter2!>, ok", "curl -u ada:<SECRET:s3cr3t!x9> https://localhost", "<SECRET:hvs." KEY ">.", "Authorization: Basic <SECRET:YWRtaW46czNjcjN0UGFzcw==>", "apiKey: '<SECRET:" KEY ">'", "https://user:<SECRET:tok3nvalue>@example.com/x", "<SECRET:https://hooks.slack.com/services/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>",
           "<SECRET:-----BEGIN PRIVATE KEY-----\nAAAA" KEY "\n-----END PRIVATE KEY----->\n");
     FOUND("AKIA" "IOSFODNN7EXAMPLE", "ghp_xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", "api_key=\"YOUR_API_KEY\"", "API_KEY=<your-token-here>", "token=${OPENAI_API_KEY}", "api_key=\"sk-...\"",
           "api_key=os.environ[\"API_KEY\"]", "password: str", "password = get_password(1)", "token = self.tokens[3]", "max_tokens=1024", "token_count = 12345678901", "sk-learn-pipeline-steps-and-more",
           "password=\"Axxxxx1z9Q\"", "commit 285a4309b7b552e1c549c056de14c3c5a487a114", "\"integrity\": \"sha512-" KEY KEY "\"", "sha256:a211c1f1e6adb12cce64ee350c7747d40595b2a2b11ef2ee05bb10aff616ec0a",
           "506442b8-3fe2-406d-a2e6-1df59a9c29e2", "call_rSRaK0UH9n6LAdxURyzgWrOU", "msg_01wCA2tydEjqxWs9mj7Uznt9", "toolu_01A09q90qw90lq917835lq9", "\"password\": \"Enter your password\"",
           "data:image/png;base64,iVBORw0KGgo4TUMyRnNkNU223SOl8lSp3lIR35sjNo", "-----BEGIN PUBLIC KEY-----\nAAAA" KEY "\n-----END PUBLIC KEY-----", "http://host:8080/a@b", "password=args.password1",
-          "color:#ad838a", "0xb66032f1f51ac987", "PASSWORD=$DB_PASSWORD1", "ISBN 978-1-044-48630-2", "EAN 7612667362037");
+          "docker run -u 1000:1000 web", "curl -u ada:$SECRET_1 https://localhost", "color:#ad838a", "0xb66032f1f51ac987", "PASSWORD=$DB_PASSWORD1", "ISBN 978-1-044-48630-2", "EAN 7612667362037");
 }
 
 /* Letters drawn at random spell a short word now and then; people write it in one case, and where a word begins. */
