@@ -3,6 +3,7 @@
 #include "cmd/said.h"
 #include "cmd/term.h"
 #include "core/json.h"
+#include "guard/find.h"
 
 #include <math.h>
 #include <signal.h>
@@ -108,6 +109,30 @@ static int follow(struct ledger_reader *r, struct ledger_filter *f, struct listi
     return EXIT_DONE;
 }
 
+/* The type behind --guard as rows name it: in any case, but an owner's own. */
+static int type_of(const struct cmd *c, str *out)
+{
+    char all[512] = "Types are";
+    if (!c->argc)
+        return EXIT_DONE;
+    if (!c->f.guarded)
+        return cmd_fail(EXIT_USAGE, "See: hearth log --help", "hearth log takes %s only behind --guard", c->argv[0]);
+    if (guard_own_name(str_of(c->argv[0]))) {   /* of the configuration, maybe of an earlier one */
+        *out = str_of(c->argv[0]);
+        return EXIT_DONE;
+    }
+    for (int t = 0; t < GUARD_OWN; t++) {
+        str name = str_of(guard_type_name(NULL, (enum guard_type)t));
+        if (str_ieq(name, str_of(c->argv[0]))) {
+            *out = name;
+            return EXIT_DONE;
+        }
+        size_t n = strlen(all);
+        snprintf(all + n, sizeof all - n, "%s %.*s", t ? "," : "", STR_ARG(name));
+    }
+    return cmd_fail(EXIT_USAGE, all, "the guard finds no %s", c->argv[0]);
+}
+
 static int log_run(struct cmd *c)
 {
     struct app_config *k;
@@ -118,8 +143,8 @@ static int log_run(struct cmd *c)
                                .outcome = str_of(g->outcome), .limit = g->limit >= 0 ? g->limit : 20, .guarded = g->guarded, .kinds = g->all ? ~0u : 0 };
     if (!lookup_ago(g->since, &f.since_us) || !lookup_ago(g->until, &f.until_us))
         return cmd_fail(EXIT_USAGE, "Write it as 90s, 15m, 12h or 7d.", "--since and --until take how long ago");
-    int code = lookup_open(c, &k, &r);
-    if (code)
+    int code = type_of(c, &f.found);
+    if (code || (code = lookup_open(c, &k, &r)))
         return code;
     if (ledger_read(r, &f, each_row, &l) != ERR_OK)
         code = cmd_fail(EXIT_FAILED, "hearth verify says what is wrong with it.", "the ledger cannot be read");
@@ -133,12 +158,12 @@ static int log_run(struct cmd *c)
 }
 
 const struct command command_log = {
-    .name = "log", .args = "[filters]", .brief = "list calls, newest first",
+    .name = "log", .args = "[filters] [--guard TYPE]", .brief = "list calls, newest first",
     .about = "One line a call: when, its id (the end of it; show takes either), how it ended, which model in which zone, tokens and times.",
-    .examples = "  hearth log -n 50\n  hearth log --task docstring --outcome error --since 12h\n  hearth log --guard --since 7d      # what would have left, and what was done\n  hearth log --follow --json | jq .model",
+    .examples = "  hearth log -n 50\n  hearth log --task docstring --outcome error --since 12h\n  hearth log --guard --since 7d      # what would have left, and what was done\n  hearth log --guard EMAIL           # only where an address was found\n  hearth log --follow --json | jq .model",
     .flags = { &flag_limit, &flag_follow, &flag_all, &flag_task, &flag_model, &flag_provider, &flag_zone, &flag_outcome, &flag_guarded, &flag_since, &flag_until, &flag_json, &flag_config,
                &flag_ledger },
-    .max_args = 0, .run = log_run,
+    .max_args = 1, .run = log_run,
 };
 
 /* ---- show ---- */

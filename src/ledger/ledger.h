@@ -122,6 +122,7 @@ struct ledger_filter {
     int64_t after_seq;                  /* rows after this one, in order (for following); -1: all, in order */
     int64_t limit;                      /* newest first unless after_seq is set; 0: 50 */
     bool guarded;                       /* only where the guard found something, or kept a call from leaving */
+    str found;                          /* only where it found something of this type, as rows name it: "EMAIL"; empty: any */
     unsigned kinds;                     /* bit set of 1 << ROW_…; 0: ends, and intents without an end (cut) */
 };
 struct ledger_seen {                    /* one row as read; strings live until the next row */

@@ -127,6 +127,8 @@ static void build(struct query *q, struct arena *a, const struct ledger_filter *
         where_text(q, "outcome =", f->outcome);
     if (f->guarded)
         (void)buf_put(&q->sql, S(" AND (guard_counts <> '{}' OR error_type IN ('private_data', 'guard_failed'))"));
+    if (f->found.n)
+        where_text(q, "guard_counts GLOB", arena_printf(a, "*\"%.*s\":*", STR_ARG(f->found)));
     if (f->since_us)
         where_int(q, "at_us >=", f->since_us);
     if (f->until_us)

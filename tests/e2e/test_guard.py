@@ -631,9 +631,16 @@ class OfAKey(unittest.TestCase):
                 self.assertEqual(mail in "".join(raw for _, _, raw in self.cloud.seen), left, (word, model))
         rows = [json.loads(line) for line in self.w.hearth("log", "--guard", "--json").stdout.splitlines()]
         self.assertEqual([(r["key_id"], r["outcome"]) for r in rows], [("k-block", "refused"), ("k-block", "refused"), ("k-mask", "ok"), ("k-none", "ok")])
+        rows_found = sum("EMAIL" in r["guard_counts"] for r in rows)
         said = self.w.hearth("log", "--guard").stdout
         self.assertIn("EMAIL 1", said)
         self.assertNotIn(mail, said)
+        of = {kind: len(self.w.hearth("log", "--guard", kind, "--json").stdout.splitlines()) for kind in ("EMAIL", "email", "IBAN")}
+        self.assertEqual(of, {"EMAIL": rows_found, "email": rows_found, "IBAN": 0})
+        for args, why in ((("--guard", "E*"), "EMAIL"), (("EMAIL",), "behind --guard")):
+            r = self.w.hearth("log", *args)
+            self.assertEqual(r.returncode, 2, r.stderr)
+            self.assertIn(why, r.stderr)
         self.assertEqual(len(self.w.hearth("log", "--json").stdout.splitlines()), 6)
 
 
