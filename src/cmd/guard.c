@@ -89,7 +89,7 @@ const struct command command_guard = {
              "your own types and denied words; what it allows or leaves is not shown. Nothing is written, and no value is shown, but on a\n"
              "terminal with --show-values. Ends with 3 when something was found, 0 when nothing.\n"
              "rotate: the vault gets a new key, and every value in it is sealed with that; placeholders stay what they are. hearth may go on serving meanwhile. What was\n"
-             "killed in the middle goes on with the next rotate. A key of the environment: give the new one as before and the old one in HEARTH_GUARD_OLD_KEY.",
+             "killed in the middle goes on with the next rotate. A key of the environment: stop hearth, then give the new one as before and the old one in HEARTH_GUARD_OLD_KEY.",
     .examples = "  hearth guard explain mail.txt\n  hearth guard explain mail.txt --show-values\n  git diff | hearth guard explain -\n  hearth guard rotate",
     .flags = { &flag_show_values, &flag_vault, &flag_key_file, &flag_json, &flag_config, &flag_ledger }, .min_args = 1, .max_args = 2, .run = guard_run,
 };

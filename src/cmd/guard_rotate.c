@@ -125,14 +125,35 @@ static int rotate_file(struct sanitize_vault *v, size_t *moved)
     return EXIT_DONE;
 }
 
-static int rotate_given(struct sanitize_vault *v, size_t *moved)
+/* A gateway does not see that a key which was given itself is another one, and would go on sealing with the old one: none serves until this process ends. */
+static int keep_gateway_away(struct cmd *c)
+{
+    struct app_config *k;
+    char path[4096];
+    int code = app_load(c, false, &k);
+    if (code)
+        return code;
+    int n = snprintf(path, sizeof path, "%.*s.lock", STR_ARG(k->config->ledger.path));
+    app_unload(k);
+    if (n < 0 || (size_t)n >= sizeof path)
+        return cmd_fail(EXIT_FAILED, NULL, "%s", err_text(ERR_LIMIT));
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return errno == ENOENT ? EXIT_DONE : cmd_fail(EXIT_FAILED, NULL, "%s cannot be opened: %s", path, strerror(errno));
+    if (flock(fd, LOCK_EX | LOCK_NB))   /* else held until the end */
+        return close(fd), cmd_fail(EXIT_FAILED, "Stop it, run this again, and start it with the new key.", "a hearth is serving, and would go on with the old key");
+    return EXIT_DONE;
+}
+
+static int rotate_given(struct cmd *c, struct sanitize_vault *v, size_t *moved)
 {
     const char *old = getenv("HEARTH_GUARD_OLD_KEY");
     if (!old || !vault_key_read(str_of(old), &v->keys.keys[1]))
         return cmd_fail(EXIT_USAGE, "Give the new key as before, the old one in HEARTH_GUARD_OLD_KEY, and start hearth again with the new one.",
                         "the vault's key is given itself, not by a file: HEARTH_GUARD_OLD_KEY must hold the old one, 64 hexadecimal digits");
     v->keys.n = 2;
-    return move_rows(v, moved);
+    int code = keep_gateway_away(c);
+    return code ? code : move_rows(v, moved);
 }
 
 int guard_rotate(struct cmd *c)
@@ -141,7 +162,7 @@ int guard_rotate(struct cmd *c)
     size_t moved = 0;
     int code = sanitize_vault_find(c, NULL, true, &v);
     if (!code)
-        code = v.key_file ? rotate_file(&v, &moved) : rotate_given(&v, &moved);
+        code = v.key_file ? rotate_file(&v, &moved) : rotate_given(c, &v, &moved);
     explicit_bzero(&v.keys, sizeof v.keys);
     if (code)
         return code;

@@ -697,6 +697,22 @@ class Rotation(unittest.TestCase):
         back = subprocess.run([HEARTH, "sanitize", "--restore", "-", "-c", self.w.config], input=text, capture_output=True, text=True)
         self.assertEqual(back.stdout.split(), [*mails, *(m for m, _ in during)], back.stderr)
 
+    def test_a_key_that_is_given_itself(self):
+        old, new = "aa" * 32, "bb" * 32
+        def rotate():
+            return subprocess.run([HEARTH, "guard", "rotate", "-c", self.w.config], env={**os.environ, "THE_KEY": new, "HEARTH_GUARD_OLD_KEY": old}, capture_output=True, text=True)
+        self.w.stop()
+        self.w.config.write_text(self.w.config.read_text().replace("providers:\n", "guard: { key: '${THE_KEY}' }\nproviders:\n", 1))
+        self.w.start(env={**os.environ, "THE_KEY": old})
+        before = self.call("Write to anna@kanzlei-brandt.de")
+        r = rotate()
+        self.assertEqual((r.returncode, "Stop it" in r.stderr), (1, True), r.stderr)
+        self.assertEqual(self.call("Write to anna@kanzlei-brandt.de"), before)
+        self.w.stop()
+        self.assertEqual(rotate().returncode, 0)
+        self.w.start(env={**os.environ, "THE_KEY": new})
+        self.assertEqual(self.call("Write to anna@kanzlei-brandt.de"), before)
+
 
 class Broken(unittest.TestCase):
     """The vault cannot be used: nothing leaves, and each client is told so in its own words."""
