@@ -8,14 +8,18 @@ static enum err find(void *ctx, struct arena *a, str text, struct guard_span **o
 
 static str realm_of(const struct gate_req *r) { return r->key ? r->key->name : S(""); }
 
-/* The strictest word of the four that may be written. */
+/* The strictest word of those that may be written. A key's own counts where it is at least as strict as what holds without it: also as the default. */
 static struct guard_policy policy_of(const struct gate_req *r, const struct gate_guard *g)
 {
     const struct policy *p = &r->view->cfg->policy;
     const struct decision *d = &r->decision;
     const struct guard_rules of_key = { .action = r->key ? (enum guard_action)r->key->guard : GUARD_UNSET };     /* without lists: none of it is kept */
-    const struct guard_rules *from[] = { &g->all, d->task ? &g->tasks[d->task - p->tasks] : NULL, &g->models[d->model - p->models], &of_key };
-    return guard_policy_join(from, sizeof from / sizeof *from);
+    const struct guard_rules *from[4] = { &g->all, d->task ? &g->tasks[d->task - p->tasks] : NULL, &g->models[d->model - p->models] };
+    struct guard_policy without = guard_policy_join(from, 3);
+    if (of_key.action < without.rules.action)
+        return without;
+    from[3] = &of_key;
+    return guard_policy_join(from, 4);
 }
 
 static str body_of(struct gate_req *r) { return r->n_slices == 1 ? r->slices[0] : arena_cat(r->a, r->slices, r->n_slices); }

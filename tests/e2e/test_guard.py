@@ -621,7 +621,7 @@ class OfAKey(unittest.TestCase):
         self.w.start()
         mail = "maria.keller@kanzlei-brandt.de"
         for word, model, status, left in (("none", "once", 200, False), ("mask", "open", 200, False), ("block", "open", 403, None), ("block", "once", 403, None), ("none", "open", 200, True),
-                                          ("off", "once", 200, True)):
+                                          ("off", "once", 200, False)):
             self.cloud.seen.clear()
             got, head, data = self.post("/v1/chat/completions", {"model": model, "messages": [{"role": "user", "content": f"Write to {mail}"}]}, Authorization=f"Bearer {keys[word]}")
             self.assertEqual(got, status, (word, model, data))
@@ -630,7 +630,7 @@ class OfAKey(unittest.TestCase):
             else:
                 self.assertEqual(mail in "".join(raw for _, _, raw in self.cloud.seen), left, (word, model))
         rows = [json.loads(line) for line in self.w.hearth("log", "--guard", "--json").stdout.splitlines()]
-        self.assertEqual([(r["key_id"], r["outcome"]) for r in rows], [("k-block", "refused"), ("k-block", "refused"), ("k-mask", "ok"), ("k-none", "ok")])
+        self.assertEqual([(r["key_id"], r["outcome"]) for r in rows], [("k-off", "ok"), ("k-block", "refused"), ("k-block", "refused"), ("k-mask", "ok"), ("k-none", "ok")])
         rows_found = sum("EMAIL" in r["guard_counts"] for r in rows)
         said = self.w.hearth("log", "--guard").stdout
         self.assertIn("EMAIL 1", said)
