@@ -70,25 +70,54 @@ static size_t bare_end(const struct hunt *h, size_t i, bool word)
     return k;
 }
 
+/* Ends every bare value, whatever its name says. */
+static bool is_end(char c) { return (unsigned char)c < ' ' || c == '"' || c == '<' || c == '|' || c == '{' || c == '}'; }
+
+/* Whether what stands at `i` without quotes can be no value of any kind, as most of what source code assigns: nothing, a call, an index, a name of a variable, a small
+ * number. A secret has a digit, a date too; a name starts with a capital, a title or a particle and a blank; an address has a digit and no '_'. It costs
+ * less to see than what the name before it says. */
+static bool is_no_value(const struct hunt *h, size_t i)
+{
+    char c = hunt_at(h, i);
+    if (is_end(c) || c == '(' || c == '[' || c == '\\')
+        return true;
+    size_t k = i;
+    if (is(c, C_DIGIT)) {
+        k += hunt_run(h, i, C_DIGIT, 6);
+        return k - i < 6 && (is_end(hunt_at(h, k)) || hunt_at(h, k) == ';');
+    }
+    bool under = false;
+    while (is(hunt_at(h, k), C_ALPHA | C_UNDER) || (hunt_at(h, k) == '.' && k > i && is(hunt_at(h, k + 1), C_ALPHA | C_UNDER))) {
+        under = under || h->p[k] == '_';
+        k++;
+    }
+    c = hunt_at(h, k);
+    if (k == i || (!under && !is(h->p[i], C_LOWER)))
+        return false;
+    return is_end(c) || c == ';' || c == '(' || c == '[' || (c == '-' && hunt_at(h, k + 1) == '>') || (under && (c == ' ' || c == ','));
+}
+
 void rule_field(struct hunt *h, size_t at)
 {
     if (h->p[at] == ':' && hunt_at(h, at + 1) == '/' && hunt_at(h, at + 2) == '/') {
         rule_uri(h, at);
         return;
     }
-    uint32_t bits = field_bits(h, at) & (W_NAME | W_ADDRESS | W_PASSWORD | W_TOKEN | W_BIRTH | W_PHONE | W_PASSPORT | W_GIVEN | W_CARD | W_WEAK);
-    if (!bits || (bits & ~(uint32_t)W_WEAK) == 0)
-        return;
     size_t i = at + 1;
     while (i < h->n && i - at < 4 && (h->p[i] == '=' || h->p[i] == '>' || h->p[i] == ':'))
         i++;
     while (i < h->n && i - at < 6 && (h->p[i] == ' ' || h->p[i] == '\t' || h->p[i] == '*'))
         i++;
-    if (i < h->n && i + 1 < h->n && strchr("bfru", h->p[i]) && is_quote(h->p[i + 1]))
+    if (i + 1 < h->n && is_quote(h->p[i + 1]) && strchr("bfru", h->p[i]))
         i++;
     bool escaped = hunt_at(h, i) == '\\' && is_quote(hunt_at(h, i + 1));
     i += escaped;
     bool quoted = i < h->n && is_quote(h->p[i]);
+    if (!quoted && is_no_value(h, i))
+        return;
+    uint32_t bits = field_bits(h, at) & (W_NAME | W_ADDRESS | W_PASSWORD | W_TOKEN | W_BIRTH | W_PHONE | W_PASSPORT | W_GIVEN | W_CARD | W_WEAK);
+    if (!bits || (bits & ~(uint32_t)W_WEAK) == 0)
+        return;
     if (bits & W_PASSWORD && bits & W_WEAK && !quoted && h->p[at] == ':')
         return;                         /* "PASS: …" is a test's */
     if (bits & W_ADDRESS && hunt_at(h, i) == ';') {         /* ADR of a vCard (RFC 6350, 6.3.1) */

@@ -100,8 +100,6 @@ struct words {
     struct { str text; uint32_t bits; uint8_t month; } slots[SLOTS];
 };
 
-static inline char lower(char c) { return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c; }
-
 static void add(struct words *w, str text, uint32_t bits, uint8_t month)
 {
     uint32_t x = words_hash(text);
@@ -161,42 +159,59 @@ unsigned words_month(const struct words *w, str text)
     return i < SLOTS ? w->slots[i].month : 0;
 }
 
-/* `name` in lower snake case. */
-static str snake(str name, char to[NAME_LONGEST])
-{
-    size_t n = 0;
-    for (size_t i = 0; i < name.n && n + 2 < NAME_LONGEST; i++) {
-        char c = name.p[i];
-        bool upper = c >= 'A' && c <= 'Z', before = i && name.p[i - 1] >= 'a' && name.p[i - 1] <= 'z';
-        if (upper && before)
-            to[n++] = '_';
-        to[n++] = c == '-' || c == '.' || c == ' ' ? '_' : lower(c);
-    }
-    return str_slice(to, n);
-}
+/* A name in lower snake case, and where its parts begin: behind each '_'. */
+struct parts { char text[NAME_LONGEST]; uint8_t at[NAME_LONGEST]; size_t n, count; bool changed; };
 
-static bool has_parts(str name)
+/* Small letters for capitals, '_' for what stands between words. */
+#define UPPER(c) [c] = (char)((c) | 0x20)
+#define LOWER(c) [c] = c
+#define BOTH(c) UPPER(c), LOWER((c) | 0x20)
+static const char folded[128] = {
+    BOTH('A'), BOTH('B'), BOTH('C'), BOTH('D'), BOTH('E'), BOTH('F'), BOTH('G'), BOTH('H'), BOTH('I'), BOTH('J'), BOTH('K'), BOTH('L'), BOTH('M'),
+    BOTH('N'), BOTH('O'), BOTH('P'), BOTH('Q'), BOTH('R'), BOTH('S'), BOTH('T'), BOTH('U'), BOTH('V'), BOTH('W'), BOTH('X'), BOTH('Y'), BOTH('Z'),
+    ['_'] = '_', ['-'] = '_', ['.'] = '_', [' '] = '_',
+};
+#undef UPPER
+#undef LOWER
+#undef BOTH
+
+/* False: it has one part only. */
+static bool parts_of(str name, struct parts *p)
 {
-    for (size_t i = 1; i < name.n; i++) {
-        char c = name.p[i], before = name.p[i - 1];
-        if (c == '_' || c == '-' || c == '.' || c == ' ' || (c >= 'A' && c <= 'Z' && before >= 'a' && before <= 'z'))
-            return true;
+    bool small = false, parted = false;
+    p->n = p->count = 0;
+    p->changed = false;
+    for (size_t i = 0; i < name.n && p->n + 2 < NAME_LONGEST; i++) {
+        char c = name.p[i], to = (unsigned char)c < 128 && folded[(unsigned char)c] ? folded[(unsigned char)c] : c;
+        bool upper = c >= 'A' && c <= 'Z';
+        if (upper && small) {
+            p->text[p->n++] = '_';
+            p->at[p->count++] = (uint8_t)p->n;
+            parted = p->changed = true;
+        }
+        p->text[p->n++] = to;
+        if (to == '_') {
+            p->at[p->count++] = (uint8_t)p->n;
+            parted = parted || i;
+            p->changed = p->changed || c != '_';
+        }
+        small = c >= 'a' && c <= 'z';
     }
-    return false;
+    return parted;
 }
 
 uint32_t words_find_name(const struct words *w, str name)
 {
-    char text[NAME_LONGEST];
+    struct parts p;
     uint32_t bits = words_find(w, name);
-    if (bits || name.n > NAME_LONGEST || !has_parts(name))
+    if (bits || name.n > NAME_LONGEST || !parts_of(name, &p))
         return bits;
-    str s = snake(name, text), part, rest;
-    for (rest = s; rest.n && !(bits = words_find(w, rest));)
-        if (!str_cut(rest, '_', &part, &rest))
-            break;
-    for (rest = s; str_cut(rest, '_', &part, &rest);) {
-        uint32_t before = words_find(w, part);
+    if (p.changed)
+        bits = words_find(w, str_slice(p.text, p.n));
+    for (size_t i = 0; i < p.count && !bits; i++)
+        bits = words_find(w, str_slice(p.text + p.at[i], p.n - p.at[i]));
+    for (size_t i = 0, begin = 0; i < p.count; begin = p.at[i++]) {
+        uint32_t before = words_find(w, str_slice(p.text + begin, p.at[i] - 1 - begin));
         if (before & W_PHONE && !(before & W_WEAK))
             bits &= ~(uint32_t)W_WEAK;              /* "mobile_number" */
         bits |= before & ~(uint32_t)(W_NAME | W_ADDRESS | W_PASSWORD | W_TOKEN | W_GREETING | W_COMMON | W_GIVEN);

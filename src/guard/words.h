@@ -52,11 +52,16 @@ static inline uint32_t words_hash(str s)
         x ^= x >> 29;
     }
     if (s.n >= 8 && i < s.n) {
-        memcpy(&part, s.p + s.n - 8, 8);                        /* overlaps what was read */
-    } else {
+        memcpy(&part, s.p + s.n - 8, 8);                        /* overlaps what was read, here and below */
+    } else if (s.n >= 8) {
         part = 0;
-        for (; i < s.n; i++)
-            part = part << 8 | (unsigned char)s.p[i];
+    } else if (s.n >= 4) {
+        uint32_t first, last;
+        memcpy(&first, s.p, 4);
+        memcpy(&last, s.p + s.n - 4, 4);
+        part = first | (uint64_t)last << 32;
+    } else if (s.n) {
+        part = (unsigned char)s.p[0] | (uint32_t)(unsigned char)s.p[s.n / 2] << 8 | (uint32_t)(unsigned char)s.p[s.n - 1] << 16;
     }
     x = (x ^ (part | small)) * 0x9E3779B97F4A7C15u;
     return (uint32_t)(x >> 32);
