@@ -137,7 +137,14 @@ bool str_is_utf8(str s)
     const unsigned char *p = (const unsigned char *)s.p;
     size_t i = 0;
     while (i < s.n) {
-        uint64_t eight;
+        uint64_t eight, four[4];
+        if (s.n - i >= sizeof four) {
+            memcpy(four, p + i, sizeof four);
+            if (!((four[0] | four[1] | four[2] | four[3]) & 0x8080808080808080u)) {
+                i += sizeof four;
+                continue;
+            }
+        }
         if (s.n - i >= sizeof eight) {
             memcpy(&eight, p + i, sizeof eight);
             if (!(eight & 0x8080808080808080u)) {
