@@ -10,6 +10,8 @@ struct guard_finder {
     const struct words *words;
     const struct forms *forms;
     struct own *own;
+    const struct dials *dials;
+    const struct prefixes *prefixes;
     scan_fn *scan;
     const char *names[GUARD_OWN_MAX];
 };
@@ -88,6 +90,8 @@ enum err guard_finder_new(const struct guard_options *o, struct guard_finder **o
             f->o.least[t] = o->least[t] ? o->least[t] : GUARD_SCORE_LEAST;
         f->words = words_new(&memory);
         f->forms = forms_new(&memory);
+        f->dials = dials_new(&memory);
+        f->prefixes = prefixes_new(&memory);
         f->scan = scan_has_avx2() && !o->scalar ? scan_avx2 : scan_plain;
         e = own_new(&memory, o, &f->own);
     }
@@ -140,8 +144,8 @@ static void hunt_mark(struct hunt *h, size_t at, bool is_long)
         return;
     else if (is(c, C_DIGIT) && at >= h->dull)
         rule_digits(h, at);
-    else if (is(c, C_UPPER | C_HIGH))
-        rule_capital(h, at);
+    else if (is(c, C_UPPER | C_HIGH) && at && (h->p[at - 1] == ' ' || h->p[at - 1] == '\n' || h->p[at - 1] == '(' || h->p[at - 1] == '-'))
+        rule_capital(h, at);            /* most capitals stand elsewhere */
 }
 
 static void hunt_marks(struct hunt *h)
@@ -224,7 +228,7 @@ static void spans_settle(struct hunt *h)
 
 enum err guard_find(const struct guard_finder *f, struct arena *a, str text, struct guard_span **out, size_t *n)
 {
-    struct hunt h = { .words = f->words, .forms = f->forms, .scan = f->scan, .a = a, .p = text.p, .n = text.n };
+    struct hunt h = { .words = f->words, .forms = f->forms, .dials = f->dials, .prefixes = f->prefixes, .scan = f->scan, .a = a, .p = text.p, .n = text.n };
     if (text.n > f->o.max_bytes)
         return ERR_LIMIT;
     if (!str_is_utf8(text))

@@ -8,12 +8,19 @@
 #include "guard/scan.h"
 #include "guard/words.h"
 
-struct forms;                       /* of ids.c */
+/* What rules look up, made once for a finder. NULL: no memory. */
+struct forms;                       /* of ids.c: by how a number starts */
+struct dials;                       /* of phone.c: by the first group, and by the code of a country */
+struct prefixes;                    /* of secret.c: by the first two bytes */
 struct forms *forms_new(struct arena *a);
+struct dials *dials_new(struct arena *a);
+struct prefixes *prefixes_new(struct arena *a);
 
 struct hunt {
     const struct words *words;
     const struct forms *forms;
+    const struct dials *dials;
+    const struct prefixes *prefixes;
     scan_fn *scan;
     struct arena *a;
     const char *p;                  /* the text */

@@ -121,41 +121,45 @@ static bool hetu_of_letter(char v[CHECK_ROOM])
     return check_fi_hetu(v, 10);
 }
 
-enum { LEADS = 25, FORMS_MAX = 48 };
+enum { LEADS = 25, CAPITALS = 8, FORMS_MAX = 48 };
 
-/* Forms by the digits they start with; those that start with a capital have none. */
-struct forms { uint8_t n[LEADS], of[LEADS][FORMS_MAX]; };
+/* Forms by the digits that they start with, then by the capitals; and what must follow these: 0 for anything. */
+struct forms { uint8_t n[LEADS + CAPITALS]; struct { uint8_t form; char next; } of[LEADS + CAPITALS][FORMS_MAX]; };
 
-static void forms_add(struct forms *x, size_t lead, size_t form)
+static void forms_add(struct forms *x, size_t row, size_t form, char next)
 {
-    if (lead < LEADS && x->n[lead] < FORMS_MAX)
-        x->of[lead][x->n[lead]++] = (uint8_t)form;
+    if (x->n[row] == FORMS_MAX)
+        return;
+    x->of[row][x->n[row]].form = (uint8_t)form;
+    x->of[row][x->n[row]++].next = next == '*' || next == 'd' || next == 'A' || next == 'N' ? '\0' : next;
 }
 
 struct forms *forms_new(struct arena *a)
 {
     struct forms *x = arena_new(a, struct forms, 1);
     for (size_t i = 0; x && i < sizeof forms / sizeof *forms; i++) {
-        size_t lead = strspn(forms[i].pattern, "d");
-        forms_add(x, lead, i);
-        if (lead && (forms[i].pattern[lead] == '*' || forms[i].pattern[lead] == 'N'))        /* which a digit may follow */
-            for (size_t more = lead + 1; more < LEADS; more++)
-                forms_add(x, more, i);
+        const char *pattern = forms[i].pattern;
+        size_t digits = strspn(pattern, "d"), lead = digits ? digits : strspn(pattern, "A"), from = digits ? 0 : LEADS, end = digits ? LEADS : LEADS + CAPITALS;
+        forms_add(x, from + lead, i, pattern[lead]);
+        if (pattern[lead] == 'N' || (digits && pattern[lead] == '*'))       /* which one more of the kind may stand for, or leave out */
+            for (size_t more = from + lead + 1; more < end; more++)
+                forms_add(x, more, i, '\0');
     }
     return x;
 }
 
 bool rule_ids(struct hunt *h, size_t at)
 {
-    size_t lead = hunt_run(h, at, C_DIGIT, LEADS), n, end, best_end = 0;
+    size_t digits = hunt_run(h, at, C_DIGIT, LEADS), lead = digits ? digits : hunt_run(h, at, C_UPPER, CAPITALS - 1), n, end, best_end = 0;
+    size_t row = digits ? digits : LEADS + lead;
     char v[CHECK_ROOM] = "", after = hunt_at(h, at + lead);
     const struct form *best = NULL;
     unsigned score = 0;
     uint32_t context = 0;
-    for (size_t k = 0; lead < LEADS && k < h->forms->n[lead]; k++) {
-        const struct form *f = &forms[h->forms->of[lead][k]];
-        char want = lead == strspn(f->pattern, "d") ? f->pattern[lead] : '*';
-        if ((want == '_' && !is_separator(after)) || (want && !strchr("*_dAN", want) && want != after))
+    for (size_t k = 0; digits < LEADS && k < h->forms->n[row]; k++) {
+        const struct form *f = &forms[h->forms->of[row][k].form];
+        char next = h->forms->of[row][k].next;
+        if (next && (next == '_' ? !is_separator(after) : next != after))
             continue;
         end = matched(h, at, f->pattern, v, &n);
         if (!end || end < best_end || !hunt_alone_after(h, end) || !(f->check ? f->check(v, n) : hetu_of_letter(v)))

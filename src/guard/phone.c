@@ -78,28 +78,7 @@ static const struct { uint16_t code; uint8_t least, most; } countries[] = {
     { 974, 8, 8 },  { 976, 8, 8 },  { 977, 8, 10 }, { 992, 9, 9 },  { 993, 8, 8 },  { 994, 9, 9 },  { 995, 9, 9 },  { 996, 9, 9 },  { 998, 9, 9 },
 };
 
-/* The groups of an international number, of which `skip` digits are the "00": how many of them belong to it, or 0. */
-static unsigned international(const struct dialled *d, unsigned skip)
-{
-    unsigned code = 0;
-    for (unsigned k = 0; k < 3 && skip + k < d->n; k++) {
-        code = code * 10 + (unsigned)(d->digits[skip + k] - '0');
-        for (size_t c = 0; c < sizeof countries / sizeof *countries; c++) {
-            if (countries[c].code != code)
-                continue;
-            unsigned digits = 0, taken = 0, trunk = 0;
-            for (unsigned g = 0; g < d->groups; g++) {
-                trunk += g && d->separator[g] == '(' && d->size[g] == 1 && d->digits[digits] == '0';      /* +44 (0)20 … */
-                digits += d->size[g];
-                unsigned national = digits - skip - (k + 1) - trunk;
-                if (digits > skip + k + trunk && national >= countries[c].least && national <= countries[c].most)
-                    taken = g + 1;
-            }
-            return taken;
-        }
-    }
-    return 0;
-}
+enum { COUNTRIES = sizeof countries / sizeof *countries, CODES = 1000 };
 
 /* Ways of writing: the sizes of the groups, the separators allowed between them, a prefix of the digits, whether that alone is enough. Separators that start with '(' ask
  * for parentheses around the first group; those with '=' for the same one everywhere. In a prefix '#' is any
@@ -177,6 +156,52 @@ static const struct way { const char *sizes, *separators, *prefix; uint8_t alone
     { "434", " -", "[2-9]", 0 },
 };
 
+enum { WAYS = sizeof ways / sizeof *ways };
+
+/* Numbers of countries by their code, and of ways of writing by the size of their first group, all from 1; 0: none, or no more. */
+struct dials { uint8_t country[CODES], way[DIGITS + 1], next[WAYS + 1]; };
+
+/* The digits of a way's first group. */
+static unsigned first_of(const struct way *w)
+{
+    return w->sizes[0] != ':' ? (unsigned)(w->sizes[0] - '0') : w->sizes[2] ? 10 + (unsigned)(w->sizes[2] - '0') : (unsigned)(w->sizes[1] - '0');
+}
+
+struct dials *dials_new(struct arena *a)
+{
+    struct dials *x = arena_new(a, struct dials, 1);
+    for (size_t i = 0; x && i < COUNTRIES; i++)
+        x->country[countries[i].code] = (uint8_t)(i + 1);
+    for (size_t i = WAYS; x && i-- > 0;) {                  /* so that a chain has them in the order above */
+        uint8_t *first = &x->way[first_of(&ways[i])];
+        x->next[i + 1] = *first;
+        *first = (uint8_t)(i + 1);
+    }
+    return x;
+}
+
+/* The groups of an international number, of which `skip` digits are the "00": how many of them belong to it, or 0. */
+static unsigned international(const struct hunt *h, const struct dialled *d, unsigned skip)
+{
+    unsigned code = 0;
+    for (unsigned k = 0; k < 3 && skip + k < d->n; k++) {
+        code = code * 10 + (unsigned)(d->digits[skip + k] - '0');
+        size_t c = h->dials->country[code];
+        if (!c--)
+            continue;
+        unsigned digits = 0, taken = 0, trunk = 0;
+        for (unsigned g = 0; g < d->groups; g++) {
+            trunk += g && d->separator[g] == '(' && d->size[g] == 1 && d->digits[digits] == '0';      /* +44 (0)20 … */
+            digits += d->size[g];
+            unsigned national = digits - skip - (k + 1) - trunk;
+            if (digits > skip + k + trunk && national >= countries[c].least && national <= countries[c].most)
+                taken = g + 1;
+        }
+        return taken;
+    }
+    return 0;
+}
+
 /* One element of a prefix against a digit: where the next element starts, or NULL. */
 static const char *fits(const char *prefix, char c)
 {
@@ -195,10 +220,7 @@ static unsigned written(const struct dialled *d, const struct way *w)
 {
     unsigned groups = 0;
     if (w->sizes[0] == ':') {
-        unsigned size = (unsigned)(w->sizes[1] - '0');
-        if (w->sizes[2])
-            size = size * 10 + (unsigned)(w->sizes[2] - '0');
-        if (d->size[0] != size || d->separator[0] == '(')
+        if (d->size[0] != first_of(w) || d->separator[0] == '(')
             return 0;
         groups = 1;
     }
@@ -233,10 +255,11 @@ static bool phone_national(struct hunt *h, size_t begin, const struct dialled *d
 {
     const struct way *best = NULL;
     unsigned groups = 0;
-    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
-        unsigned g = written(d, &ways[i]);
-        if (g > groups || (g && g == groups && ways[i].alone > best->alone)) {
-            best = &ways[i];
+    for (size_t i = h->dials->way[d->size[0]]; i; i = h->dials->next[i]) {
+        const struct way *w = &ways[i - 1];
+        unsigned g = written(d, w);
+        if (g > groups || (g && g == groups && w->alone > best->alone)) {
+            best = w;
             groups = g;
         }
     }
@@ -262,7 +285,7 @@ bool rule_phone(struct hunt *h, size_t at)
     if (d.n < 7)
         return false;
     if (plus) {
-        unsigned g = international(&d, 0);
+        unsigned g = international(h, &d, 0);
         if (begin > 1 && h->p[begin - 2] == '(' && hunt_at(h, d.end[0]) == ')')
             return g && phone_add(h, begin - 2, d.end[g - 1], RULE_phone_e164, 90);
         bool before = begin < 2 || !is(h->p[begin - 2], C_ALNUM | C_UNDER) || h->p[begin - 2] == '=';
@@ -272,7 +295,7 @@ bool rule_phone(struct hunt *h, size_t at)
         (d.groups == 1 && (str_eq(str_slice(d.digits, d.n), S("2147483647")) || str_eq(str_slice(d.digits, d.n), S("4294967295")))))
         return false;
     if (d.digits[0] == '0' && d.digits[1] == '0' && d.size[0] > 1) {
-        unsigned g = international(&d, 2);
+        unsigned g = international(h, &d, 2);
         if (g && (g > 1 || hunt_context(h, begin) & W_PHONE))
             return phone_add(h, begin, d.end[g - 1], RULE_phone_e164, 80);
         return false;

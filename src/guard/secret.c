@@ -140,11 +140,29 @@ static bool is_aws_id(const struct hunt *h, size_t begin, size_t end)
     return hunt_run(h, begin, C_UPPER | C_DIGIT, 21) == 20;
 }
 
-static bool has_prefix(str v)
+enum { PREFIXES = sizeof prefixes / sizeof *prefixes, STARTS = 1 << 12 };
+
+/* Numbers of prefixes, from 1, in chains: those of which the first two bytes have the same place in `first`. */
+struct prefixes { uint8_t first[STARTS], next[PREFIXES + 1]; };
+
+static size_t start_of(str v) { return ((size_t)(unsigned char)v.p[0] << 6 ^ (unsigned char)v.p[1]) % STARTS; }
+
+struct prefixes *prefixes_new(struct arena *a)
 {
-    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++) {
-        str p = prefixes[i].text;
-        if (v.p[0] != p.p[0] || v.p[1] != p.p[1] || !str_starts(v, p) || v.n < p.n + prefixes[i].least)
+    struct prefixes *x = arena_new(a, struct prefixes, 1);
+    for (size_t i = 0; x && i < PREFIXES; i++) {
+        uint8_t *first = &x->first[start_of(prefixes[i].text)];
+        x->next[i + 1] = *first;
+        *first = (uint8_t)(i + 1);
+    }
+    return x;
+}
+
+static bool has_prefix(const struct prefixes *x, str v)
+{
+    for (size_t i = x->first[start_of(v)]; i; i = x->next[i]) {
+        str p = prefixes[i - 1].text;
+        if (!str_starts(v, p) || v.n < p.n + prefixes[i - 1].least)
             continue;
         struct mix m = mix_of(str_skip(v, p.n));
         if ((m.digits >= 2 || (m.upper >= 4 && m.lower >= 4)) && m.kinds >= 8 && m.others * 3 < v.n)
@@ -187,7 +205,7 @@ bool rule_token(struct hunt *h, size_t at)
     if (odd != begin) {
         end = hunt_at(h, end) == '.' && is(hunt_at(h, end + 1), C_TOKEN) ? token_end(h, end + 1) : end;
         secret_add(h, odd, end, RULE_secret_prefix, 95);
-    } else if (is_aws_id(h, begin, end) || has_prefix(v)) {
+    } else if (is_aws_id(h, begin, end) || has_prefix(h->prefixes, v)) {
         secret_add(h, begin, end, RULE_secret_prefix, 95);
     } else if (after_bearer(h, begin)) {
         end = begin + hunt_run(h, begin, C_TOKEN, 512);
