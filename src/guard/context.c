@@ -24,6 +24,11 @@ bool hunt_alone_after(const struct hunt *h, size_t end)
 enum { SAYS_NO = W_OTHER | W_VERSION | W_DATE };
 enum { SAYS_YES = W_IP | W_PHONE | W_CARD | W_SSN | W_ID | W_PASSPORT | W_BIRTH };
 
+static bool is_number(str word)
+{
+    return word.n == 6 ? str_ieq(word, S("number")) : word.n == 2 && (word.p[0] | 0x20) == 'n' && ((word.p[1] | 0x20) == 'o' || (word.p[1] | 0x20) == 'r');
+}
+
 static uint32_t gathered(const struct hunt *h, size_t at)
 {
     size_t least = at > CONTEXT_BYTES ? at - CONTEXT_BYTES : 0, i = at;
@@ -43,7 +48,7 @@ static uint32_t gathered(const struct hunt *h, size_t at)
         uint32_t bits = words_find_name(h->words, word);
         if (numbered && str_ieq(word, S("id")))
             bits |= W_ID;                       /* "id number" */
-        numbered = str_ieq(word, S("number")) || str_ieq(word, S("no")) || str_ieq(word, S("nr")) || (numbered && str_ieq(word, S("card")));
+        numbered = is_number(word) || (numbered && str_ieq(word, S("card")));
         if ((bits & SAYS_NO) && !(bits & SAYS_YES) && (!(all & ~(uint32_t)W_IP) || (all & W_WEAK && words == weak + 1)))
             return bits;
         if (bits & SAYS_YES)

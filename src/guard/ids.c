@@ -123,15 +123,19 @@ static bool hetu_of_letter(char v[CHECK_ROOM])
 
 enum { LEADS = 25, CAPITALS = 8, FORMS_MAX = 48 };
 
-/* Forms by the digits that they start with, then by the capitals; and what must follow these: 0 for anything. */
-struct forms { uint8_t n[LEADS + CAPITALS]; struct { uint8_t form; char next; } of[LEADS + CAPITALS][FORMS_MAX]; };
+/* Forms by the digits that they start with, then by the capitals. What follows these: `next`, 0 for anything; and behind a separator `second` digits, or `more`
+ * than so many. `plain`: digits and nothing else. */
+struct start { uint8_t form, second; char next; bool more, plain; };
+struct forms { uint8_t n[LEADS + CAPITALS]; struct start of[LEADS + CAPITALS][FORMS_MAX]; };
 
-static void forms_add(struct forms *x, size_t row, size_t form, char next)
+static void forms_add(struct forms *x, size_t row, size_t form, const char *rest)
 {
     if (x->n[row] == FORMS_MAX)
         return;
-    x->of[row][x->n[row]].form = (uint8_t)form;
-    x->of[row][x->n[row]++].next = next == '*' || next == 'd' || next == 'A' || next == 'N' ? '\0' : next;
+    struct start *s = &x->of[row][x->n[row]++];
+    bool any = !*rest || strchr("*dAN", *rest);
+    size_t second = any ? 0 : strspn(rest + 1, "d");
+    *s = (struct start){ .form = (uint8_t)form, .second = (uint8_t)second, .next = any ? '\0' : *rest, .more = second && strchr("*N", rest[1 + second]), .plain = !*rest };
 }
 
 struct forms *forms_new(struct arena *a)
@@ -140,43 +144,55 @@ struct forms *forms_new(struct arena *a)
     for (size_t i = 0; x && i < sizeof forms / sizeof *forms; i++) {
         const char *pattern = forms[i].pattern;
         size_t digits = strspn(pattern, "d"), lead = digits ? digits : strspn(pattern, "A"), from = digits ? 0 : LEADS, end = digits ? LEADS : LEADS + CAPITALS;
-        forms_add(x, from + lead, i, pattern[lead]);
+        forms_add(x, from + lead, i, pattern + lead);
         if (pattern[lead] == 'N' || (digits && pattern[lead] == '*'))       /* which one more of the kind may stand for, or leave out */
             for (size_t more = from + lead + 1; more < end; more++)
-                forms_add(x, more, i, '\0');
+                forms_add(x, more, i, "*");
     }
     return x;
+}
+
+/* What else `row` asks for, of the byte behind the first digits or capitals and the number of digits that follow it. */
+static bool may_match(const struct start *s, char after, size_t second)
+{
+    if (!s->next)
+        return true;
+    return (s->next == '_' ? is_separator(after) : s->next == after) && (!s->second || second == s->second || (s->more && second > s->second));
 }
 
 bool rule_ids(struct hunt *h, size_t at)
 {
     size_t digits = hunt_run(h, at, C_DIGIT, LEADS), lead = digits ? digits : hunt_run(h, at, C_UPPER, CAPITALS - 1), n, end, best_end = 0;
-    size_t row = digits ? digits : LEADS + lead;
+    size_t row = digits ? digits : LEADS + lead, second = hunt_run(h, at + lead + 1, C_DIGIT, LEADS);
     char v[CHECK_ROOM] = "", after = hunt_at(h, at + lead);
-    const struct form *best = NULL;
+    enum rule best = RULE_NONE;
     unsigned score = 0;
-    uint32_t context = 0;
     for (size_t k = 0; digits < LEADS && k < h->forms->n[row]; k++) {
-        const struct form *f = &forms[h->forms->of[row][k].form];
-        char next = h->forms->of[row][k].next;
-        if (next && (next == '_' ? !is_separator(after) : next != after))
+        const struct start *start = &h->forms->of[row][k];
+        const struct form *f = &forms[start->form];
+        if (!may_match(start, after, second))
             continue;
-        end = matched(h, at, f->pattern, v, &n);
+        uint32_t context = f->alone ? 0 : hunt_context(h, at);
+        if (!f->alone && !(context & f->words))
+            continue;                   /* whatever its digits are */
+        end = at + (n = lead);
+        if (start->plain)
+            memcpy(v, h->p + at, n);
+        else
+            end = matched(h, at, f->pattern, v, &n);
         if (!end || end < best_end || !hunt_alone_after(h, end) || !(f->check ? f->check(v, n) : hetu_of_letter(v)))
             continue;
-        if (!best)
-            context = hunt_context(h, at);
+        context = hunt_context(h, at);
         unsigned s = context & f->words & W_SSN ? 97 : context & f->words ? 95 : context & (W_OTHER | W_VERSION) ? 0 : f->alone;
         if (s > score || (s && end > best_end)) {
             score = s;
-            best = f;
+            best = f->rule;
             best_end = end;
         }
-        best = best ? best : f;
     }
     if (!score)
         return false;
-    hunt_add(h, at, best_end, best->rule, score);
+    hunt_add(h, at, best_end, best, score);
     h->done = best_end;
     return true;
 }

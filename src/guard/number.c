@@ -145,9 +145,23 @@ static size_t mac_end(const struct hunt *h, size_t i)
     return is(hunt_at(h, i), C_WORD) || (hunt_at(h, i) == separator && is(hunt_at(h, i + 1), C_HEX)) ? 0 : i;
 }
 
+/* Whether one of eight bytes is `c`: of these with `c` taken away one is zero. */
+static bool has_byte(uint64_t eight, char c)
+{
+    const uint64_t ones = 0x0101010101010101u;
+    uint64_t x = eight ^ ones * (unsigned char)c;
+    return (x - ones) & ~x & ones << 7;
+}
+
 /* Most digits have none of the separators as near as an address would. */
 static bool near_separator(const struct hunt *h, size_t at)
 {
+    if (at > 2 && h->n - at > 5) {
+        uint64_t near;                                  /* one byte too many, which the loop below leaves out */
+        memcpy(&near, h->p + at - 3, sizeof near);
+        if (!has_byte(near, ':') && !has_byte(near, '-') && !has_byte(near, '.'))
+            return false;
+    }
     for (size_t i = at > 2 ? at - 2 : 0; i < at + 5 && i < h->n; i++)
         if (h->p[i] == ':' || h->p[i] == '-' || h->p[i] == '.')
             return true;
@@ -266,8 +280,12 @@ static size_t month_end(const struct hunt *h, size_t i)
 
 static size_t skip_any(const struct hunt *h, size_t i, const char *set)
 {
-    while (i < h->n && strchr(set, h->p[i]) && h->p[i])
-        i++;
+    for (const char *s; i < h->n; i++) {
+        for (s = set; *s && *s != h->p[i]; s++)
+            ;
+        if (!*s)
+            break;
+    }
     return i;
 }
 

@@ -323,7 +323,7 @@ size_t secret_scheme(str v)
 static bool is_expression(str v)
 {
     for (size_t i = 0; i < v.n; i++)
-        if (strchr("(){}[]", v.p[i]) && v.p[i])
+        if (v.p[i] == '(' || v.p[i] == ')' || v.p[i] == '{' || v.p[i] == '}' || v.p[i] == '[' || v.p[i] == ']')
             return true;
     return str_find(v, S("->")) < v.n || str_find(v, S("::")) < v.n || v.p[0] == '&' || v.p[0] == '*';
 }

@@ -195,6 +195,8 @@ static size_t insert(struct hunt *h, size_t i)
 static size_t insert_at(const struct hunt *h, size_t i)
 {
     size_t k = i;
+    while (k < i + 36 && k + 4 < h->n && !memcmp(h->p + k, "    ", 4))
+        k += 4;
     while (k < h->n && k < i + 40 && (h->p[k] == ' ' || h->p[k] == '\t' || h->p[k] == '"'))
         k++;
     return k + 12 < h->n && (h->p[k] | 0x20) == 'i' && is_word(h, k, S("insert into ")) ? k : h->n;

@@ -1,5 +1,6 @@
 /* guard/words.c: the table of telling words, and its hash. Words that mean different things in two places have the bits of both. */
 #include "guard/words.h"
+#include "guard/scan.h"
 
 /* Bits, and the words that have them. */
 static const struct { uint32_t bits; const char *words; } lists[] = {
@@ -142,7 +143,7 @@ static size_t slot_of(const struct words *w, str text)
     size_t i = x % SLOTS;
     if (!(w->seen[x >> 22] >> (x >> 16 & 63) & 1))
         return SLOTS;
-    while (w->slots[i].text.n && !str_ieq(w->slots[i].text, text))
+    while (w->slots[i].text.n && (w->slots[i].text.n != text.n || (memcmp(w->slots[i].text.p, text.p, text.n) && !str_ieq(w->slots[i].text, text))))
         i = (i + 1) % SLOTS;
     return i;
 }
@@ -175,6 +176,15 @@ static const char folded[128] = {
 #undef LOWER
 #undef BOTH
 
+/* Most names are words, which have no parts. */
+static bool is_one(str name)
+{
+    size_t i = 1;
+    while (i < name.n && is(name.p[i], C_LOWER | C_DIGIT | C_HIGH))
+        i++;
+    return i >= name.n;
+}
+
 /* False: it has one part only. */
 static bool parts_of(str name, struct parts *p)
 {
@@ -204,7 +214,7 @@ uint32_t words_find_name(const struct words *w, str name)
 {
     struct parts p;
     uint32_t bits = words_find(w, name);
-    if (bits || name.n > NAME_LONGEST || !parts_of(name, &p))
+    if (bits || name.n > NAME_LONGEST || is_one(name) || !parts_of(name, &p))
         return bits;
     if (p.changed)
         bits = words_find(w, str_slice(p.text, p.n));
