@@ -42,7 +42,7 @@ static inline size_t marks_of(struct scan *s, const struct masks *m, size_t base
 {
     uint64_t after_word = m->word << 1 | s->word >> 63, run = m->token, before;
     s->word = m->word;
-    if (s->words)
+    if (s->what == SCAN_WORDS)
         return marks_put(m->word & ~after_word, 0, base, at);
     uint64_t found = m->mark | (m->digit & ~(m->digit << 1 | s->digit >> 63)) | (m->start & ~after_word);
     for (int k = 0; k < 4; k++) {
@@ -55,6 +55,32 @@ static inline size_t marks_of(struct scan *s, const struct masks *m, size_t base
     s->digit = m->digit;
     run &= ~(run << 1 | before >> 63);
     return marks_put(found | run, run, base, at);
+}
+
+/* The same of lines, or of "ins" in either case: of the three masks the third is of what a mark stands at. */
+static inline size_t marks_of_few(struct scan *s, const uint64_t m[3], size_t base, uint16_t *at)
+{
+    uint64_t found = m[2];
+    if (s->what == SCAN_INS) {
+        found &= (m[1] << 1 | s->run[1] >> 63) & (m[0] << 2 | s->run[0] >> 62);
+        s->run[0] = m[0];
+        s->run[1] = m[1];
+    }
+    return marks_put(found, 0, base, at);
+}
+
+static void few_plain(const struct scan *s, const char *p, size_t n, uint64_t m[3])
+{
+    m[0] = m[1] = m[2] = 0;
+    for (size_t i = 0; i < n; i++)
+        if (s->what == SCAN_LINES) {
+            m[2] |= (uint64_t)(p[i] == '\n') << i;
+        } else {
+            char c = (char)(p[i] | 0x20);
+            m[0] |= (uint64_t)(c == 'i') << i;
+            m[1] |= (uint64_t)(c == 'n') << i;
+            m[2] |= (uint64_t)(c == 's') << i;
+        }
 }
 
 static void masks_plain(const unsigned char *p, size_t n, struct masks *m)
@@ -75,7 +101,14 @@ size_t scan_plain(struct scan *s, const char *p, size_t n, uint16_t *at)
     size_t found = 0;
     struct masks m;
     for (size_t i = 0; i < n; i += 64) {
-        masks_plain((const unsigned char *)p + i, n - i < 64 ? n - i : 64, &m);
+        size_t part = n - i < 64 ? n - i : 64;
+        if (s->what >= SCAN_LINES) {
+            uint64_t few[3];
+            few_plain(s, p + i, part, few);
+            found += marks_of_few(s, few, i, at + found);
+            continue;
+        }
+        masks_plain((const unsigned char *)p + i, part, &m);
         found += marks_of(s, &m, i, at + found);
     }
     return found;
@@ -108,10 +141,39 @@ AVX2 static inline void masks_half(const char *p, int shift, struct masks *m)
     m->mark |= bits(mark) << shift;
 }
 
+AVX2 static inline uint64_t equals(const char *p, char c, char fold)
+{
+    __m256i low = _mm256_loadu_si256((const __m256i *)p), high = _mm256_loadu_si256((const __m256i *)(p + 32)), or = _mm256_set1_epi8(fold);
+    return bits(equal(_mm256_or_si256(low, or), c)) | bits(equal(_mm256_or_si256(high, or), c)) << 32;
+}
+
+AVX2 static size_t few_avx2(struct scan *s, const char *p, size_t n, uint16_t *at)
+{
+    size_t found = 0, i = 0;
+    uint64_t m[3] = { 0 };
+    for (; i + 64 <= n; i += 64) {
+        if (s->what == SCAN_LINES) {
+            m[2] = equals(p + i, '\n', 0);
+        } else {
+            m[0] = equals(p + i, 'i', 0x20);
+            m[1] = equals(p + i, 'n', 0x20);
+            m[2] = equals(p + i, 's', 0x20);
+        }
+        found += marks_of_few(s, m, i, at + found);
+    }
+    if (i < n) {
+        few_plain(s, p + i, n - i, m);
+        found += marks_of_few(s, m, i, at + found);
+    }
+    return found;
+}
+
 AVX2 size_t scan_avx2(struct scan *s, const char *p, size_t n, uint16_t *at)
 {
     size_t found = 0, i = 0;
     struct masks m;
+    if (s->what >= SCAN_LINES)
+        return few_avx2(s, p, n, at);
     for (; i + 64 <= n; i += 64) {
         m = (struct masks){ 0 };
         masks_half(p + i, 0, &m);

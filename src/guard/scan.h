@@ -13,7 +13,7 @@ enum { SCAN_LONG = 16, SCAN_CHUNK = 4096 };
 struct scan {
     uint64_t word, digit;           /* the last block's masks, of which the last bit counts */
     uint64_t run[5];                /* of run[k] bit i says: the 2^k bytes that end at i are token bytes */
-    bool words;                     /* set by the caller: the marks are the starts of words, and nothing else */
+    enum scan_for { SCAN_RULES, SCAN_WORDS, SCAN_LINES, SCAN_INS } what;     /* set by the caller: marks as above, starts of words, ends of lines, the s of "ins" */
 };
 
 typedef size_t scan_fn(struct scan *s, const char *p, size_t n, uint16_t *at);

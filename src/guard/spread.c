@@ -144,7 +144,7 @@ static size_t word_length(const struct hunt *h, size_t i)
 
 static void match_all(struct hunt *h, const struct terms *t)
 {
-    struct scan s = { .words = true };
+    struct scan s = { .what = SCAN_WORDS };
     uint16_t at[SCAN_CHUNK];
     for (size_t base = 0; base < h->n && !h->e; base += SCAN_CHUNK) {
         size_t n = h->n - base < SCAN_CHUNK ? h->n - base : SCAN_CHUNK, found = h->scan(&s, h->p + base, n, at);

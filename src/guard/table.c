@@ -217,27 +217,70 @@ static size_t copied(struct hunt *h, size_t i, size_t next)
     if ((hunt_at(h, i) | 0x20) != 'c' || !is_word(h, i, S("copy ")))
         return next;
     struct hunt line = *h;              /* a head that does not end here is none: nothing behind it is read for it */
-    line.n = next;
+    line.n = next = line_end(h, i);
     if (!is_word(&line, columns(&line, i, &t), S("from stdin")))
         return next;
     return t.n > 1 ? rows(h, next, &t) : next;
 }
 
-void hunt_tables(struct hunt *h)
+static bool has_insert(const struct hunt *h)
+{
+    struct scan s = { .what = SCAN_INS };
+    uint16_t at[SCAN_CHUNK];
+    for (size_t base = 0; base < h->n; base += SCAN_CHUNK) {
+        size_t found = h->scan(&s, h->p + base, h->n - base < SCAN_CHUNK ? h->n - base : SCAN_CHUNK, at);
+        for (size_t i = 0; i < found; i++)
+            if (is_word(h, base + at[i] - 2, S("insert into ")))
+                return true;
+    }
+    return false;
+}
+
+/* What the line at `i` begins: an INSERT, a table, or nothing. Returns behind what was read, `i` when that is nothing. */
+static size_t line_read(struct hunt *h, size_t i, bool inserts)
 {
     struct table t;
-    for (size_t i = 0, next; i < h->n && !h->e; i = next) {
-        next = line_end(h, i);
-        size_t sql = insert_at(h, i);
-        if (sql < h->n) {
-            sql = insert(h, sql);
-            next = sql > next ? sql : next;
-            continue;
+    size_t sql = inserts ? insert_at(h, i) : h->n;
+    if (sql < h->n) {
+        sql = insert(h, sql);
+        return sql > line_end(h, i) ? sql : line_end(h, i);
+    }
+    sql = copied(h, i, i);
+    if (sql > i)
+        return sql;
+    t.separator = first_separator(h, i);
+    if (!t.separator)
+        return i;
+    size_t next = line_end(h, i), from = next;
+    if (next == h->n || !head(h, i, next, &t))
+        return next;
+    return rows(h, from, &t);
+}
+
+/* The same, and what stands behind an INSERT that ended inside of a line. */
+static size_t lines_read(struct hunt *h, size_t i, bool inserts)
+{
+    size_t next = line_read(h, i, inserts);
+    while (next > i && next < h->n && h->p[next - 1] != '\n' && !h->e) {
+        i = next;
+        next = line_read(h, i, inserts);
+    }
+    return next;
+}
+
+void hunt_tables(struct hunt *h)
+{
+    struct scan s = { .what = SCAN_LINES };
+    uint16_t at[SCAN_CHUNK];
+    bool inserts = has_insert(h);
+    size_t next = h->n ? lines_read(h, 0, inserts) : 0;
+    for (size_t base = 0; base < h->n && !h->e; base += SCAN_CHUNK) {
+        size_t found = h->scan(&s, h->p + base, h->n - base < SCAN_CHUNK ? h->n - base : SCAN_CHUNK, at);
+        for (size_t i = 0; i < found && !h->e; i++) {
+            size_t line = base + at[i] + 1;
+            if (line >= next && line < h->n)
+                next = lines_read(h, line, inserts);
         }
-        next = copied(h, i, next);
-        if (next == h->n || !(t.separator = first_separator(h, i)) || !head(h, i, next, &t))
-            continue;
-        next = rows(h, next, &t);
     }
     h->done = h->dull = 0;
 }
