@@ -29,7 +29,27 @@ static bool is_number(str word)
     return word.n == 6 ? str_ieq(word, S("number")) : word.n == 2 && (word.p[0] | 0x20) == 'n' && ((word.p[1] | 0x20) == 'o' || (word.p[1] | 0x20) == 'r');
 }
 
-static uint32_t gathered(const struct hunt *h, size_t at)
+/* The bits of the word that ends at *i, none of it before `least`; *i becomes its beginning. Values stand close, and the words before one are before the next, too. */
+static uint32_t word_before(struct hunt *h, size_t least, size_t *i)
+{
+    size_t end = *i, begin = end, place = end % (sizeof h->said / sizeof *h->said);
+    if (h->said[place].end == end && h->said[place].begin > least) {
+        *i = h->said[place].begin;
+        return h->said[place].bits;
+    }
+    while (begin > least && is(h->p[begin - 1], C_WORD | C_DASH))
+        begin--;
+    *i = begin;
+    uint32_t bits = words_find_name(h->words, hunt_str(h, begin, end));
+    if (begin > least && begin < end) {             /* else the word may go on before */
+        h->said[place].begin = begin;
+        h->said[place].end = end;
+        h->said[place].bits = bits;
+    }
+    return bits;
+}
+
+static uint32_t gathered(struct hunt *h, size_t at)
 {
     size_t least = at > CONTEXT_BYTES ? at - CONTEXT_BYTES : 0, i = at;
     uint32_t all = 0;
@@ -40,12 +60,10 @@ static uint32_t gathered(const struct hunt *h, size_t at)
             if (h->p[--i] == '\n' || (h->p[i] == '.' && i + 1 < at && h->p[i + 1] == ' ' && hunt_back(h, i, C_WORD, 5) == 5))
                 return all;                     /* the end of a sentence, not of "tel." */
         size_t end = i;
-        while (i > least && is(h->p[i - 1], C_WORD | C_DASH))
-            i--;
+        uint32_t bits = word_before(h, least, &i);
         if (i == end)
             break;
         str word = hunt_str(h, i, end);
-        uint32_t bits = words_find_name(h->words, word);
         if (numbered && str_ieq(word, S("id")))
             bits |= W_ID;                       /* "id number" */
         numbered = is_number(word) || (numbered && str_ieq(word, S("card")));

@@ -97,6 +97,8 @@ static bool is_no_value(const struct hunt *h, size_t i)
     return is_end(c) || c == ';' || c == '(' || c == '[' || (c == '-' && hunt_at(h, k + 1) == '>') || (under && (c == ' ' || c == ','));
 }
 
+static bool may_end_name(char c) { return is(c, C_WORD | C_DASH) || c == ' ' || c == '*' || c == '.' || c == ']' || is_quote(c); }
+
 void rule_field(struct hunt *h, size_t at)
 {
     if (h->p[at] == ':' && hunt_at(h, at + 1) == '/' && hunt_at(h, at + 2) == '/') {
@@ -104,6 +106,8 @@ void rule_field(struct hunt *h, size_t at)
         return;
     }
     size_t i = at + 1;
+    if (!at || !may_end_name(h->p[at - 1]))
+        return;
     while (i < h->n && i - at < 4 && (h->p[i] == '=' || h->p[i] == '>' || h->p[i] == ':'))
         i++;
     while (i < h->n && i - at < 6 && (h->p[i] == ' ' || h->p[i] == '\t' || h->p[i] == '*'))
@@ -113,7 +117,7 @@ void rule_field(struct hunt *h, size_t at)
     bool escaped = hunt_at(h, i) == '\\' && is_quote(hunt_at(h, i + 1));
     i += escaped;
     bool quoted = i < h->n && is_quote(h->p[i]);
-    if (!quoted && is_no_value(h, i))
+    if (quoted ? !escaped && hunt_at(h, i + 1) == h->p[i] : is_no_value(h, i))
         return;
     uint32_t bits = field_bits(h, at) & (W_NAME | W_ADDRESS | W_PASSWORD | W_TOKEN | W_BIRTH | W_PHONE | W_PASSPORT | W_GIVEN | W_CARD | W_WEAK);
     if (!bits || (bits & ~(uint32_t)W_WEAK) == 0)

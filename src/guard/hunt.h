@@ -29,6 +29,7 @@ struct hunt {
     uint32_t given;                 /* what a table's column says of its cell, instead of words before it; 0: none */
     size_t context_of;              /* one more than the place that `context` was read for */
     uint32_t context;
+    struct { size_t begin, end; uint32_t bits; } said[32];      /* words that contexts have read, by their ends; end 0: none */
     size_t dull;                    /* digits before this position are nothing by themselves; a token around them may be */
     struct guard_span *spans;       /* in the order they were found; may overlap */
     size_t n_spans, cap;

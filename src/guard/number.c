@@ -422,11 +422,14 @@ static bool is_short(const struct hunt *h, size_t end, char after)
     return after != ',';
 }
 
+/* May stand between two groups of one number. */
+static bool joins(char c) { return c == '.' || c == '-' || c == ' ' || c == '/' || c == '(' || c == ')' || c == ','; }
+
 void rule_digits(struct hunt *h, size_t at)
 {
     size_t run = hunt_run(h, at, C_DIGIT, 32), end = at + run;
     char before = at ? h->p[at - 1] : ' ', after = hunt_at(h, end);
-    if (run < 3 && !is(before, C_WORD) && !is(after, C_ALPHA) && (!after || !strchr(".- /(),", after)))
+    if (run < 3 && !is(before, C_WORD) && !is(after, C_ALPHA) && !joins(after))
         return;
     if (before == '%' && hunt_at(h, at) == '4' && hunt_at(h, at + 1) == '0')
         rule_email(h, at - 1, 3);

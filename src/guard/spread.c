@@ -12,7 +12,7 @@ struct terms {
     uint32_t n, cap;
     uint32_t *slots, mask;          /* by the hash of the first word; 0: none, else the number of a term, from 1 */
     uint64_t starts[1024];          /* by the first three bytes, lower case: most words are no start of a term */
-    bool some_short;                /* a first word has fewer */
+    uint64_t shorts[4];             /* by the first byte alone, lower case: of first words that have fewer */
 };
 
 static size_t first_word(str s)
@@ -46,7 +46,8 @@ static void term_add(struct hunt *h, struct terms *t, str text, enum rule rule, 
     t->slots[slot] = t->n;
     if (n >= 3)
         t->starts[start_of(text.p + lead) >> 6] |= (uint64_t)1 << (start_of(text.p + lead) & 63);
-    t->some_short = t->some_short || n < 3;
+    else if (n)
+        t->shorts[(unsigned char)(text.p[lead] | 0x20) >> 6] |= (uint64_t)1 << ((text.p[lead] | 0x20) & 63);
 }
 
 /* A name, and its `parts`: words that are long enough and nothing else. */
@@ -150,8 +151,8 @@ static void match_all(struct hunt *h, const struct terms *t)
         size_t n = h->n - base < SCAN_CHUNK ? h->n - base : SCAN_CHUNK, found = h->scan(&s, h->p + base, n, at);
         for (size_t i = 0; i < found && !h->e; i++) {
             size_t begin = base + at[i];
-            unsigned start = h->n - begin >= 3 ? start_of(h->p + begin) : 0;
-            if (t->some_short || h->n - begin < 3 || t->starts[start >> 6] >> (start & 63) & 1)
+            unsigned start = h->n - begin >= 3 ? start_of(h->p + begin) : 0, first = (unsigned char)(h->p[begin] | 0x20);
+            if ((t->starts[start >> 6] >> (start & 63) & 1) || (t->shorts[first >> 6] >> (first & 63) & 1))
                 match_at(h, t, begin, word_length(h, begin));
         }
     }
