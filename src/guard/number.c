@@ -299,7 +299,7 @@ static size_t date_day_first(const struct hunt *h, size_t i)
     if (hunt_run(h, i, C_LOWER, 3) == 2)
         i += 2;
     size_t k = skip_any(h, i, " .-/");
-    if (k == i || k > i + 3)
+    if (k == i || k > i + 3 || !is(hunt_at(h, k), C_LETTER))
         return 0;
     for (int words = 0; words < 2 && (hunt_run(h, k, C_LOWER, 3) == 2); words++)
         k += 3;
@@ -317,18 +317,19 @@ static size_t date_day_first(const struct hunt *h, size_t i)
 /* "December 31, 1980" with the day at `i`: its end, and where the month begins. */
 static size_t date_month_first(const struct hunt *h, size_t i, size_t *begin)
 {
-    size_t n = hunt_run(h, i, C_DIGIT, 3), blank = i;
+    size_t n = hunt_run(h, i, C_DIGIT, 3), blank = i, k = i + n;
     while (blank && (h->p[blank - 1] == ' ' || h->p[blank - 1] == '.') && i - blank < 2)
         blank--;
-    size_t letters = hunt_back(h, blank, C_LETTER, WORD_LONGEST);
-    if (!n || n > 2 || blank == i || !letters || !words_month(h->words, hunt_str(h, blank - letters, blank)))
+    if (!n || n > 2 || blank == i)
         return 0;
-    i += n;
-    if (hunt_run(h, i, C_LOWER, 3) == 2)
-        i += 2;
-    size_t k = skip_any(h, i, ", ");
+    if (hunt_run(h, k, C_LOWER, 3) == 2)
+        k += 2;
+    size_t year = skip_any(h, k, ", ");
+    if (year == k || year > k + 3 || hunt_run(h, year, C_DIGIT, 5) != 4 || !is_year(value_of(h, year, 4)))
+        return 0;
+    size_t letters = hunt_back(h, blank, C_LETTER, WORD_LONGEST);
     *begin = blank - letters;
-    return k > i && k < i + 4 && hunt_run(h, k, C_DIGIT, 5) == 4 && is_year(value_of(h, k, 4)) ? k + 4 : 0;
+    return letters && words_month(h->words, hunt_str(h, blank - letters, blank)) ? year + 4 : 0;
 }
 
 size_t hunt_date(const struct hunt *h, size_t at, size_t *begin)
