@@ -343,6 +343,21 @@ size_t hunt_date(const struct hunt *h, size_t at, size_t *begin)
     return end && !is(hunt_at(h, end), C_DIGIT) ? end : 0;
 }
 
+/* The end of "T07:25:03.326Z" at `i`, or `i`: the time of a log's line, of which no part is anything else. */
+static size_t clock_end(const struct hunt *h, size_t i)
+{
+    if (hunt_at(h, i) != 'T' || h->n - i < sizeof "T07:25:03Z" - 1 || h->p[i + 3] != ':' || h->p[i + 6] != ':')
+        return i;
+    for (size_t k = i + 1; k < i + 9; k += 3)
+        if (!is(h->p[k], C_DIGIT) || !is(h->p[k + 1], C_DIGIT))
+            return i;
+    size_t k = i + 9, part = h->p[k] == '.' ? hunt_run(h, k + 1, C_DIGIT, 4) : 0;
+    if (part == 4)
+        return i;
+    k += part ? part + 1 : 0;
+    return hunt_at(h, k) == 'Z' && !is(hunt_at(h, k + 1), C_WORD) ? k : i;
+}
+
 bool rule_birth(struct hunt *h, size_t at)
 {
     size_t run = hunt_run(h, at, C_DIGIT, 5), begin, end;
@@ -352,7 +367,7 @@ bool rule_birth(struct hunt *h, size_t at)
         return false;
     if (!(end = hunt_date(h, at, &begin)))
         return false;
-    h->done = end;
+    h->done = clock_end(h, end);
     if (hunt_context(h, begin) & W_BIRTH)
         hunt_add(h, begin, end, RULE_birth_date, 90);
     return true;
