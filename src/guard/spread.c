@@ -11,7 +11,7 @@ struct terms {
     struct term *all;
     uint32_t n, cap;
     uint32_t *slots, mask;          /* by the hash of the first word; 0: none, else the number of a term, from 1 */
-    uint64_t starts[1024];          /* by the first three bytes, lower case: most words are no start of a term */
+    uint64_t starts[256];           /* by the first three bytes, lower case: most words are no start of a term */
     uint64_t shorts[4];             /* by the first byte alone, lower case: of first words that have fewer */
 };
 
@@ -27,7 +27,7 @@ static size_t first_word(str s)
 static inline unsigned start_of(const char *p)
 {
     uint32_t x = (unsigned char)p[0] | (uint32_t)(unsigned char)p[1] << 8 | (uint32_t)(unsigned char)p[2] << 16;
-    return (x | 0x202020) * 2654435761u >> 16;
+    return (x | 0x202020) * 2654435761u >> 18;
 }
 
 static void term_add(struct hunt *h, struct terms *t, str text, enum rule rule, enum guard_type type, unsigned score, bool capital)
