@@ -113,11 +113,14 @@ static size_t line_end(const struct hunt *h, size_t i)
 /* A name of a column and a separator start a line of names. */
 static char first_separator(const struct hunt *h, size_t i)
 {
+    static const bool names[256] = { [' '] = true, ['-'] = true, ['0' ... '9'] = true, ['A' ... 'Z'] = true, ['_'] = true, ['a' ... 'z'] = true, [0x80 ... 0xFF] = true };
     size_t k = i + (hunt_at(h, i) == '"' || hunt_at(h, i) == '|');
     if (k == i && !is(hunt_at(h, i), C_LETTER | C_UNDER))
         return '\0';                    /* most lines of source end here */
-    for (size_t most = k + 32; k < h->n && k < most && (is(h->p[k], C_WORD | C_DASH) || h->p[k] == ' '); k++)
-        ;
+    const char *at = h->p + k, *end = at + (h->n - k < 32 ? h->n - k : 32);
+    while (at < end && names[(unsigned char)*at])
+        at++;
+    k = (size_t)(at - h->p);
     k += hunt_at(h, k) == '"';
     return k > i + 1 && is_separator(hunt_at(h, k)) ? h->p[k] : '\0';
 }
