@@ -96,19 +96,37 @@ static void masks_plain(const unsigned char *p, size_t n, struct masks *m)
     }
 }
 
+static size_t lines_plain(const char *p, size_t n, uint16_t *at)
+{
+    size_t found = 0;
+    for (const char *line = p; (line = memchr(line, '\n', n - (size_t)(line - p))); line++)
+        at[found++] = (uint16_t)(line - p);
+    return found;
+}
+
+/* Looks only where an s may stand: three bytes behind one that is no letter of "ins". The state has the last two bytes of the chunk. */
+static size_t ins_plain(struct scan *s, const char *p, size_t n, uint16_t *at)
+{
+    size_t found = 0, i = 0;
+    while (i < n) {
+        char c = (char)(p[i] | 0x20), second = i ? p[i - 1] : (char)s->run[0], first = i > 1 ? p[i - 2] : i ? (char)s->run[0] : (char)s->run[1];
+        if (c == 's' && (second | 0x20) == 'n' && (first | 0x20) == 'i')
+            at[found++] = (uint16_t)i;
+        i += c == 'n' ? 1 : c == 'i' ? 2 : 3;
+    }
+    s->run[0] = n ? (unsigned char)p[n - 1] : 0;
+    s->run[1] = n > 1 ? (unsigned char)p[n - 2] : 0;
+    return found;
+}
+
 size_t scan_plain(struct scan *s, const char *p, size_t n, uint16_t *at)
 {
     size_t found = 0;
     struct masks m;
+    if (s->what >= SCAN_LINES)
+        return s->what == SCAN_LINES ? lines_plain(p, n, at) : ins_plain(s, p, n, at);
     for (size_t i = 0; i < n; i += 64) {
-        size_t part = n - i < 64 ? n - i : 64;
-        if (s->what >= SCAN_LINES) {
-            uint64_t few[3];
-            few_plain(s, p + i, part, few);
-            found += marks_of_few(s, few, i, at + found);
-            continue;
-        }
-        masks_plain((const unsigned char *)p + i, part, &m);
+        masks_plain((const unsigned char *)p + i, n - i < 64 ? n - i : 64, &m);
         found += marks_of(s, &m, i, at + found);
     }
     return found;

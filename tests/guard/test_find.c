@@ -306,20 +306,44 @@ static void both_forms_of_the_scan_agree(void **state)
     if (!scan_has_avx2())
         skip();
     uint32_t seed = 7;
-    static const char few[] = "aZ09_-@:= .\xC3\xA9\n";
+    static const char few[] = "aZ09_-@:= .\xC3\xA9\n", ins[] = "insINS\nk";
     static char text[3 * SCAN_CHUNK];
     static uint16_t x[SCAN_CHUNK], y[SCAN_CHUNK];
-    for (int round = 0; round < 300; round++) {
-        struct scan s = { 0 }, t = { 0 };
+    for (int round = 0; round < 800; round++) {
+        struct scan s = { .what = (enum scan_for)(round / 2 % 4) }, t = s;
         size_t n = round < 200 ? (size_t)round : sizeof text - (size_t)round;
         for (size_t i = 0; i < n; i++) {
             seed = seed * 1664525 + 1013904223;
-            text[i] = round & 1 ? (char)(seed >> 24) : seed >> 30 ? 'k' : few[(seed >> 16) % (sizeof few - 1)];
+            text[i] = round & 1 ? (char)(seed >> 24) : s.what >= SCAN_LINES ? ins[seed >> 29] : seed >> 30 ? 'k' : few[(seed >> 16) % (sizeof few - 1)];
         }
         for (size_t at = 0; at < n; at += SCAN_CHUNK) {
             size_t part = n - at < SCAN_CHUNK ? n - at : SCAN_CHUNK, found = scan_plain(&s, text + at, part, x);
             assert_int_equal(scan_avx2(&t, text + at, part, y), found);
             assert_memory_equal(x, y, found * sizeof *x);
+        }
+    }
+}
+
+/* Also where the scan goes over from one chunk to the next. */
+static void an_insert_is_seen_wherever_it_begins(void **state)
+{
+    (void)state;
+    static const char insert[] = "\nInsert INTO t (id, name) VALUES (7, 'Marta Rossi');\n";
+    static char text[SCAN_CHUNK + 256];
+    for (size_t at = 0; at <= SCAN_CHUNK + 4; at = at == 80 ? SCAN_CHUNK - 70 : at + 1) {
+        const struct guard_finder *both[] = { finder, plain };
+        memset(text, 'x', sizeof text);
+        memcpy(text + at, insert, sizeof insert - 1);
+        for (int k = 0; k < 2; k++) {
+            struct arena a;
+            struct guard_span *s = NULL;
+            size_t n = 0;
+            arena_init(&a, 1 << 20);
+            assert_int_equal(guard_find(both[k], &a, str_slice(text, sizeof text), &s, &n), ERR_OK);
+            assert_int_equal(n, 1);
+            assert_int_equal(s->type, GUARD_PERSON);
+            assert_int_equal(s->begin, at + (size_t)(strstr(insert, "Marta") - insert));
+            arena_free(&a);
         }
     }
 }
@@ -372,6 +396,7 @@ int main(void)
         cmocka_unit_test(spans_that_overlap_become_one_that_covers_both),
         cmocka_unit_test(a_text_is_refused_rather_than_half_read),
         cmocka_unit_test(both_forms_of_the_scan_agree),
+        cmocka_unit_test(an_insert_is_seen_wherever_it_begins),
         cmocka_unit_test(every_rule_and_type_has_a_name_of_its_own),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
