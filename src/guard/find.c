@@ -200,7 +200,7 @@ static void spans_filter(const struct guard_finder *f, struct hunt *h)
     h->n_spans = n;
 }
 
-enum { RUNS = 3, NEAR = 8 };
+enum { RUNS = 3, NEAR = 8, MERGE_MAX = 1 << 14 };
 
 /* Puts s[i] where it belongs among the NEAR before it, none of them before `from`. False: it belongs further in front. */
 static bool span_insert(struct guard_span *s, size_t from, size_t i)
@@ -216,7 +216,8 @@ static bool span_insert(struct guard_span *s, size_t from, size_t i)
     return true;
 }
 
-/* What was found lies nearly in order three times over: in the cells of tables, at the marks, and where it spread to. These are merged; anything else qsort() does. */
+/* What was found lies nearly in order three times over: in the cells of tables, at the marks, and where it spread to. These are merged; qsort() does anything else, and so many that a
+ * second array would keep much memory of a file's. */
 static void spans_sort(struct hunt *h)
 {
     struct guard_span *s = h->spans, *to;
@@ -230,7 +231,7 @@ static void spans_sort(struct hunt *h)
     }
     if (run == 0)
         return;
-    if (run == RUNS || !(to = arena_alloc(h->a, n * sizeof *to, _Alignof(struct guard_span)))) {
+    if (run == RUNS || n > MERGE_MAX || !(to = arena_alloc(h->a, n * sizeof *to, _Alignof(struct guard_span)))) {
         qsort(s, n, sizeof *s, by_begin);
         return;
     }
