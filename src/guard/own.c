@@ -317,7 +317,7 @@ static void words_of_run(struct hunt *h, const struct own *w, size_t i)
 
 static void find_words(struct hunt *h, const struct own *w)
 {
-    struct scan s = { .words = true };
+    struct scan s = { .what = SCAN_WORDS };
     uint16_t at[SCAN_CHUNK];
     for (size_t base = 0; base < h->n && !h->e; base += SCAN_CHUNK) {
         size_t n = h->n - base < SCAN_CHUNK ? h->n - base : SCAN_CHUNK, found = h->scan(&s, h->p + base, n, at);
