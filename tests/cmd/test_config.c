@@ -205,8 +205,8 @@ static const char *const good[] = {
     "  threshold: { PERSON: 80, BOTH_2: 1, EMAIL: 100 },\n"
     "  types: { PROJECT: { words: [Nachtfalke, 'Blue \"Heron\"', \"M\xC3\xBCller, AG\"] }, EMPLOYEE: { pattern: '\\bE-\\d{6}\\b', context: employee }, BOTH_2: { words: x1, pattern: \"a'b:\\t#\" } } }\n"
     "auto: { a: { words: ['a, b', \"it's\"], path: /v1, to: n }, b: { tools: false, images: true, min_bytes: 3KB, to: task/t } }\n",
-    "models: { m: { file: m.gguf } }\nguard:\n  types: { EMPLOYEE: { pattern: 'E-\\d{4}' } }\n  allow: { any: Acme*, EMAIL: ['*@acme.example', 'a\"b'], EMPLOYEE: E-0000 }\n"
-    "  deny: { PERSON: ['Zo\xC3\xAB'], CUSTOM: Nachtfalke, EMPLOYEE: [chef] }\n  threshold: { EMPLOYEE: 95, PERSON: 60 }\n",
+    ("models: { m: { file: m.gguf } }\nguard:\n  types: { EMPLOYEE: { pattern: 'E-\\d{4}' } }\n  allow: { any: Acme*, EMAIL: ['*@acme.example', 'a\"b'], EMPLOYEE: E-0000 }\n"
+    "  deny: { PERSON: ['Zo\xC3\xAB'], CUSTOM: Nachtfalke, EMPLOYEE: [chef] }\n  threshold: { EMPLOYEE: 95, PERSON: 60 }\n"),
 };
 
 static void a_server_that_is_started_has_words_a_zone_and_the_presets_api(void **state)
