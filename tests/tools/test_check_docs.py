@@ -11,7 +11,7 @@ BREACHES = {    # name: (file, what is there, what stands there instead, what is
     "an event by its field": ("src/ledger/erase.c", 'event = S("bodies_erased")', 'event = S("bodies_gone")', "the event bodies_gone is not explained"),
     "a test in Python that went": ("tests/e2e/test_security.py", "def test_sizes(", "def test_lengths(", "there is no tests/e2e/test_security.py: test_sizes"),
     "a test in C that is not run": ("tests/http/test_head.c", "cmocka_unit_test(heads_have_limits)", "", "there is no tests/http/test_head.c: heads_have_limits"),
-    "a suite that is not run": ("tests/e2e/CMakeLists.txt", " machine disk ", " machine ", "test_a_full_disk_refuses_calls_and_hearth_recovers is in no CMakeLists.txt"),
+    "a suite that is not run": ("tests/e2e/CMakeLists.txt", " faults disk ", " faults ", "test_a_full_disk_refuses_calls_and_hearth_recovers is in no CMakeLists.txt"),
     "a line without a test": ("docs/security.md", "`tests/e2e/test_faults.py: test_few_descriptors`", "of course", "names no test"),
     "a package without its hash": ("tools/requirements-build.txt", "--hash=sha256:", "--hash=md5:", "not pinned with its hash: packaging=="),
     "a package of any version": ("tools/requirements-test.txt", "openai==", "openai>=", "not pinned with its hash: openai>="),
