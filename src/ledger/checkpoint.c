@@ -158,7 +158,7 @@ static void take_from_patient(struct ledger *l)
 
 void checkpoint_after_batch(struct ledger *l)
 {
-    int64_t bytes = log_bytes(l), pages = atomic_load(&l->wal_pages);
+    int64_t pages = atomic_load(&l->wal_pages), bytes = pages * l->page_size;
     if (bytes > (int64_t)l->o.wal_hard || l->empty_wal) {
         empty_log(l, l->empty_wal || bytes > 2 * (int64_t)l->o.wal_hard);
         return;
@@ -183,22 +183,27 @@ void checkpoint_after_batch(struct ledger *l)
         finish(l);
 }
 
+/* With the lock. Nothing is asked twice for the same log: a reader may need what is left. */
+static bool waits(const struct ledger *l, int64_t pages)
+{
+    int64_t left = pages - l->wal_moved;
+    return pages * l->page_size > soft(l) && left && (left <= LITTLE || l->checkpoint != CHECKPOINT_NONE || l->wal_asked != pages);
+}
+
 bool checkpoint_waits(struct ledger *l)
 {
     pthread_mutex_lock(&l->lock);
-    int64_t pages = atomic_load(&l->wal_pages), left = pages - l->wal_moved;
-    bool waits = pages * l->page_size > soft(l) && left && (left <= LITTLE || l->checkpoint != CHECKPOINT_NONE || l->wal_asked != pages);
+    bool yes = waits(l, atomic_load(&l->wal_pages));
     pthread_mutex_unlock(&l->lock);
-    return waits;
+    return yes;
 }
 
 void checkpoint_when_quiet(struct ledger *l)
 {
-    if (!checkpoint_waits(l))
-        return;
+    int64_t pages = atomic_load(&l->wal_pages);
     pthread_mutex_lock(&l->lock);
-    bool free = l->checkpoint == CHECKPOINT_NONE, last = free && atomic_load(&l->wal_pages) - l->wal_moved <= LITTLE;
-    if (free && !last)
+    bool now = l->checkpoint == CHECKPOINT_NONE && waits(l, pages), last = now && pages - l->wal_moved <= LITTLE;
+    if (now && !last)
         ask(l);
     pthread_mutex_unlock(&l->lock);
     if (last)

@@ -81,7 +81,6 @@ struct ledger {
     bool has_key, outage;
     bool empty_wal;                     /* the log is to be emptied after this batch, whatever its size */
     bool busy;                          /* many waited in this batch */
-    int level;                          /* of compression, for it */
 };
 
 /* checkpoint.c */

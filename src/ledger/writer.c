@@ -96,9 +96,9 @@ static size_t store_frame(char *to, str body)
 
 static size_t pack(struct ledger *l)
 {
-    if (l->level == LEVEL_BUSY && l->joined.n <= STORED_MAX)
+    if (l->busy && l->joined.n <= STORED_MAX)
         return store_frame(l->packed.p, buf_str(&l->joined));
-    return ZSTD_compressCCtx(l->zstd, l->packed.p, l->packed.cap, l->joined.p ? l->joined.p : "", l->joined.n, l->level);
+    return ZSTD_compressCCtx(l->zstd, l->packed.p, l->packed.cap, l->joined.p ? l->joined.p : "", l->joined.n, l->busy ? LEVEL_BUSY : LEVEL_QUIET);
 }
 
 static enum err insert_body(struct ledger *l, const struct ledger_body *b, bool private, const uint8_t salt[SALT], int64_t *id)
@@ -296,7 +296,6 @@ static enum err write_batch(struct ledger *l, struct queue_item *first)
     for (struct queue_item *it = first; it && n <= BUSY_BATCH; it = it->next)
         n++;
     l->busy = n > BUSY_BATCH;
-    l->level = l->busy ? LEVEL_BUSY : LEVEL_QUIET;
     /* After a failure the chain is read again: a COMMIT that failed may still have happened. */
     if (!e && l->outage)
         e = store_head(l->db, &l->seq, &l->head);
