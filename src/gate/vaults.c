@@ -14,7 +14,7 @@ enum { WAIT_MS = 250 };                 /* for another writer, while this loop d
 struct gate_vault {
     struct vault_file *file;
     struct digest of;                   /* what it was opened with */
-    struct stat key;                    /* its file then; zeroed: none */
+    struct stat key;                    /* its file before; zeroed: there was none yet */
 };
 
 static enum err read_key(const struct gate_guard *g, struct vault_keys *out)
@@ -29,7 +29,7 @@ static enum err read_key(const struct gate_guard *g, struct vault_keys *out)
 static bool key_is_another(const struct gate_vault *v, const struct gate_guard *g)
 {
     struct stat now;
-    return !g->key.n && stat(g->key_file.p, &now) == 0 && v->key.st_ino && (now.st_ino != v->key.st_ino || now.st_dev != v->key.st_dev);
+    return !g->key.n && stat(g->key_file.p, &now) == 0 && (now.st_ino != v->key.st_ino || now.st_dev != v->key.st_dev);
 }
 
 /* One loop after the other makes key and file: what a key is written to first is named by the process alone (core/seal.c). */
@@ -38,7 +38,7 @@ static pthread_mutex_t opening = PTHREAD_MUTEX_INITIALIZER;
 static enum err open_vault(struct gate_vault *v, const struct gate_guard *g, char why[256])
 {
     struct vault_keys keys = { .n = 0 };
-    if (g->key.n || stat(g->key_file.p, &v->key))       /* looked at before it is read */
+    if (g->key.n || stat(g->key_file.p, &v->key))       /* before it is read: where it is changed or made meanwhile, the next call opens the vault again */
         v->key = (struct stat){ .st_ino = 0 };
     enum err e = read_key(g, &keys);
     if (e != ERR_OK) {
@@ -48,8 +48,6 @@ static enum err open_vault(struct gate_vault *v, const struct gate_guard *g, cha
     }
     e = vault_file_open(g->vault.p, &keys, WAIT_MS, &v->file, why);
     explicit_bzero(&keys, sizeof keys);
-    if (e == ERR_OK && !g->key.n && !v->key.st_ino && stat(g->key_file.p, &v->key))     /* it was made now */
-        v->key = (struct stat){ .st_ino = 0 };
     return e;
 }
 
