@@ -8,6 +8,7 @@
 #include "fleet/command.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -134,7 +135,7 @@ bool app_socket(const struct config *c, char out[108])
     return n > 0 && n < 108;
 }
 
-/* ---- up ---- */
+/* ---- files ---- */
 
 enum err app_make_parents(const char *path)
 {
@@ -150,6 +151,22 @@ enum err app_make_parents(const char *path)
     }
     return ERR_OK;
 }
+
+enum err app_sync_folder(const char *path)
+{
+    char dir[PATH_MAX];
+    snprintf(dir, sizeof dir, "%s", path);
+    char *slash = strrchr(dir, '/');
+    if (slash)
+        slash[slash == dir] = '\0';
+    int fd = open(slash ? dir : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool ok = fd >= 0 && fsync(fd) == 0;
+    if (fd >= 0)
+        close(fd);
+    return ok ? ERR_OK : ERR_IO;
+}
+
+/* ---- up ---- */
 
 static int open_ledger(struct app *a, const struct config *c, bool *busy)
 {

@@ -9,6 +9,8 @@
 #include "cmd/config.h"
 #include "gate/gate.h"
 
+#include <sys/stat.h>
+
 struct app_config {                     /* a loaded configuration and the gate's view of it, in one arena */
     struct gate_config gate;            /* first: release() casts */
     struct gate_guard guard;
@@ -45,6 +47,8 @@ enum err app_load_into(struct cmd *c, bool probe, struct app_config **out, struc
 void app_unload(struct app_config *k);          /* for commands that never started a gate with it */
 /* The folders that `path` lies in, with mode 0700 where they are new. ERR_IO with errno. */
 enum err app_make_parents(const char *path);
+enum err app_sync_folder(const char *path);     /* the folder of `path`: names that were given or taken there lie on the disk; ERR_IO */
+static inline bool app_same_file(const struct stat *a, const struct stat *b) { return a->st_ino == b->st_ino && a->st_dev == b->st_dev; }
 /* Where commands reach whoever has this ledger. */
 bool app_socket(const struct config *c, char out[108]);
 

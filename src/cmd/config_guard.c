@@ -146,29 +146,28 @@ static enum err read_types(struct option_reader *r, const struct yaml_node *map,
     return ERR_OK;
 }
 
+/* `searched`: its words are looked for, not compared with what was found. */
+static enum err read_list(struct option_reader *r, const struct yaml_node *n, const char *key, bool searched, struct option_list *out)
+{
+    enum err err = option_list_read(r, key, n, out);
+    if (!err && searched)
+        check_words(r, n, key, out);
+    return err;
+}
+
 /* `key` of the section, a list for the type `plain`, or lists by type. */
 static enum err read_lists(struct option_reader *r, const struct yaml_node *section, const char *key, const struct guard_entry *e, enum guard_type plain, struct guard_lists *to)
 {
     const struct yaml_node *n = yaml_member(section, str_of(key));
     if (!n || n->kind != YAML_MAP)
-        return n ? option_list_read(r, key, n, &to->of[plain]) : ERR_OK;
+        return n ? read_list(r, n, key, plain != ANY, &to->of[plain]) : ERR_OK;
     enum err err = ERR_OK;
     for (const struct yaml_node *m = n->first; m && !err; m = m->next) {
         enum guard_type t = ANY;
         if ((plain == ANY && str_eq(m->key, S("any"))) || type_named(r, e, m->key_at, key, m->key, &t))
-            err = option_list_read(r, key, m, &to->of[t]);
+            err = read_list(r, m, key, plain != ANY, &to->of[t]);
     }
     return err;
-}
-
-static void check_deny(struct option_reader *r, const struct yaml_node *deny, const struct guard_entry *e)
-{
-    if (deny && deny->kind != YAML_MAP)
-        check_words(r, deny, "deny", &e->deny.of[GUARD_CUSTOM]);
-    for (const struct yaml_node *m = deny && deny->kind == YAML_MAP ? deny->first : NULL; m; m = m->next)
-        for (size_t t = 0; t < GUARD_OWN + e->n_types; t++)
-            if (str_eq(m->key, str_of(type_name(e, t))))
-                check_words(r, m, "deny", &e->deny.of[t]);
 }
 
 static void check_number_of_words(struct option_reader *r, const struct yaml_node *section, const struct guard_entry *e)
@@ -225,7 +224,6 @@ static enum err read_by_type(struct option_reader *r, const struct yaml_node *se
         err = read_lists(r, section, "deny", e, GUARD_CUSTOM, &e->deny);
     if (!err)
         err = read_thresholds(r, yaml_member(section, S("threshold")), e);
-    check_deny(r, yaml_member(section, S("deny")), e);
     if (section)
         check_number_of_words(r, section, e);
     return err;

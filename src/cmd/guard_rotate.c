@@ -6,26 +6,14 @@
  * looks only once, holds a lock of the file that rotation waits for. */
 #include "cmd/app.h"
 #include "cmd/sanitize.h"
-#include "cmd/term.h"
+#include "core/json.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <libgen.h>
 #include <sys/file.h>
 #include <unistd.h>
 
 enum { BATCH = 256, WAIT_MS = 5000, GRACE_US = 500000, ARENA = 32 << 20 };  /* GRACE: twice what a loop of a gateway may still be at with the old key */
-
-static void sync_folder(const char *path)
-{
-    char copy[4096];
-    snprintf(copy, sizeof copy, "%s", path);
-    int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0) {
-        (void)fsync(fd);
-        close(fd);
-    }
-}
 
 struct names { char old[4096], fresh[4096]; };
 
@@ -34,7 +22,7 @@ static int change_key(const char *key, const struct names *n)
 {
     struct stat a, b;
     struct seal_key made;
-    if (stat(key, &a) == 0 && stat(n->old, &b) == 0 && a.st_ino == b.st_ino && a.st_dev == b.st_dev)
+    if (stat(key, &a) == 0 && stat(n->old, &b) == 0 && app_same_file(&a, &b))
         unlink(n->old);                 /* cut off before the new one was there */
     if (access(n->old, F_OK) == 0)
         return EXIT_DONE;
@@ -42,9 +30,9 @@ static int change_key(const char *key, const struct names *n)
     explicit_bzero(&made, sizeof made);
     if (e != ERR_OK)
         return cmd_fail(EXIT_FAILED, NULL, "the new key %s cannot be made: %s", n->fresh, err_text(e));
-    if (link(key, n->old) || (sync_folder(key), rename(n->fresh, key)))
+    if (link(key, n->old) || ((void)app_sync_folder(key), rename(n->fresh, key)))
         return cmd_fail(EXIT_FAILED, NULL, "the key %s cannot be changed: %s", key, strerror(errno));
-    sync_folder(key);
+    (void)app_sync_folder(key);
     usleep(GRACE_US);
     return EXIT_DONE;
 }
@@ -54,7 +42,7 @@ static bool old_is_free(const char *old, int lock)
 {
     struct stat a, b;
     int fd = open(old, O_RDONLY | O_CLOEXEC);
-    bool same = fd >= 0 && fstat(fd, &a) == 0 && fstat(lock, &b) == 0 && a.st_ino == b.st_ino && a.st_dev == b.st_dev;
+    bool same = fd >= 0 && fstat(fd, &a) == 0 && fstat(lock, &b) == 0 && app_same_file(&a, &b);
     bool free = fd < 0 || same || flock(fd, LOCK_EX | LOCK_NB) == 0;
     if (fd >= 0)
         close(fd);
@@ -121,7 +109,7 @@ static int rotate_file(struct sanitize_vault *v, size_t *moved)
         return code;
     if (unlink(n.old) && errno != ENOENT)
         return cmd_fail(EXIT_FAILED, "Delete it: nothing needs it any more.", "the old key %s stays: %s", n.old, strerror(errno));
-    sync_folder(v->key_file);
+    (void)app_sync_folder(v->key_file);
     return EXIT_DONE;
 }
 
@@ -156,6 +144,20 @@ static int rotate_given(struct cmd *c, struct sanitize_vault *v, size_t *moved)
     return code ? code : move_rows(v, moved);
 }
 
+static void said(const char *path, size_t moved)
+{
+    struct buf b = { .max = 1 << 20 };
+    struct json_out o;
+    json_out_init(&o, &b);
+    json_open(&o, '{');
+    json_put_text(&o, S("vault"), str_of(path));
+    json_put_key(&o, S("rows"));
+    json_put_i64(&o, (int64_t)moved);
+    json_close(&o, '}');
+    printf("%.*s\n", STR_ARG(buf_str(&b)));
+    buf_free(&b);
+}
+
 int guard_rotate(struct cmd *c)
 {
     struct sanitize_vault v;
@@ -167,7 +169,7 @@ int guard_rotate(struct cmd *c)
     if (code)
         return code;
     if (c->f.json)
-        printf("{\"vault\":\"%s\",\"rows\":%zu}\n", v.path, moved);
+        said(v.path, moved);
     else
         printf("%s has a new key; %zu rows were sealed with it, and the old one opens nothing any more.\n", v.path, moved);
     return EXIT_DONE;

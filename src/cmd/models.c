@@ -95,7 +95,7 @@ static const struct local_model *find_local(const struct listing *l, const char 
         if (str_eq(l->local[i].path, str_of(path)))
             return &l->local[i];
     for (size_t i = 0; i < l->n_local; i++)
-        if (l->local[i].bytes == (uint64_t)mine.st_size && stat(l->local[i].path.p, &other) == 0 && mine.st_dev == other.st_dev && mine.st_ino == other.st_ino)
+        if (l->local[i].bytes == (uint64_t)mine.st_size && stat(l->local[i].path.p, &other) == 0 && app_same_file(&mine, &other))
             return &l->local[i];
     return NULL;
 }

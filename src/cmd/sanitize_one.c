@@ -129,20 +129,6 @@ static enum err temp_open(struct one *o)
     return ftruncate(o->out, 0) || fchmod(o->out, 0600) ? fail_errno(o, "the file beside it cannot be written") : ERR_OK;
 }
 
-static enum err sync_folder(const char *path)
-{
-    char dir[PATH_MAX];
-    snprintf(dir, sizeof dir, "%s", path);
-    char *slash = strrchr(dir, '/');
-    if (slash)
-        slash[slash == dir] = '\0';
-    int fd = open(slash ? dir : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    bool ok = fd >= 0 && fsync(fd) == 0;
-    if (fd >= 0)
-        close(fd);
-    return ok ? ERR_OK : ERR_IO;
-}
-
 /* Mode, owner and times of the original; on the disk, with the vault, before it takes its place. */
 static enum err temp_settle(struct one *o)
 {
@@ -160,7 +146,7 @@ static enum err temp_settle(struct one *o)
     if (rename(o->temp, o->target))
         return fail_errno(o, "the result cannot take its place");
     o->temp_made = false;
-    return sync_folder(o->target) ? fail_errno(o, "its folder cannot be written") : ERR_OK;
+    return app_sync_folder(o->target) ? fail_errno(o, "its folder cannot be written") : ERR_OK;
 }
 
 /* ---- through the sanitizer ---- */

@@ -13,7 +13,7 @@ static int lock_key(const char *path)
     struct stat mine, named;
     for (int i = 0; i < 10; i++) {
         int fd = open(path, O_RDONLY | O_CLOEXEC);
-        if (fd >= 0 && flock(fd, LOCK_SH) == 0 && fstat(fd, &mine) == 0 && stat(path, &named) == 0 && mine.st_ino == named.st_ino && mine.st_dev == named.st_dev)
+        if (fd >= 0 && flock(fd, LOCK_SH) == 0 && fstat(fd, &mine) == 0 && stat(path, &named) == 0 && app_same_file(&mine, &named))
             return fd;
         if (fd >= 0)
             close(fd);
