@@ -1,7 +1,9 @@
 /* cmd/config_engine.c */
 #include "cmd/config_engine.h"
 
-enum { DRAFT_MOST = 24, ADAPTERS_MOST = 16, ARGS_MOST = 4, NAME_MOST = 64 };
+enum { DRAFT_MOST = 24, ADAPTERS_MOST = 16, ARGS_MOST = 6, NAME_MOST = 64 };
+
+const char *const flash_attn_words[] = { "auto", "on", "off", NULL };
 
 static bool add(struct option_reader *r, struct model *m, str word)
 {
@@ -51,6 +53,8 @@ enum err engine_entry_load(struct option_reader *r, const struct yaml_node *mode
         yaml_complain(r->report, model->key_at, "model %.*s: speculate is auto, off, or a number up to %d, not %.*s", STR_ARG(m->name), DRAFT_MOST, STR_ARG(x->speculate));
     if (!read_prefix_cache(r, x->prefix_cache, m, &e))
         yaml_complain(r->report, model->key_at, "model %.*s: prefix_cache is off, or a size from 1MiB on such as 256MiB, not %.*s", STR_ARG(m->name), STR_ARG(x->prefix_cache));
+    if (x->flash_attn && !(add(r, m, S("--flash-attn")) && add(r, m, str_of(flash_attn_words[x->flash_attn]))))
+        e = ERR_LIMIT;
     if (m->provider && m->provider->api != API_EMBEDDED && m->deterministic)
         yaml_complain(r->report, model->key_at, "model %.*s: deterministic is promised by hearth's own engine alone", STR_ARG(m->name));
     return e;

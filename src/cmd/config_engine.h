@@ -6,13 +6,15 @@
 #include "cmd/options.h"
 #include "route/policy.h"
 
-struct engine_entry { str speculate, prefix_cache; int64_t kv_tokens; bool deterministic; };
+struct engine_entry { str speculate, prefix_cache; int64_t kv_tokens; int flash_attn; bool deterministic; };
+extern const char *const flash_attn_words[];
 
 /* Rows of the table of models; `at`: where the entry lies in their struct. */
 #define ENGINE_MODEL_OPTIONS(at)                                                                                                                                     \
     { "kv_tokens", OPTION_INT, (at) + offsetof(struct engine_entry, kv_tokens), "0", 0, 2147483647, NULL, "embedded: tokens of all sequences together, who then share one room; 0: each has its own" }, \
     { "prefix_cache", OPTION_TEXT, (at) + offsetof(struct engine_entry, prefix_cache), "256MiB", 0, 0, NULL, "embedded: memory for what ended calls leave for those that begin alike: a size, or off" }, \
     { "speculate", OPTION_TEXT, (at) + offsetof(struct engine_entry, speculate), "auto", 0, 0, NULL, "embedded: tokens guessed in a step where text is copied from the prompt: auto (as many as pay), off, or a number" }, \
+    { "flash_attn", OPTION_WORD, (at) + offsetof(struct engine_entry, flash_attn), "auto", 0, 0, flash_attn_words, "embedded: how attention is computed; auto: off on a CPU where it makes tokens faster, and where it has the memory" }, \
     { "deterministic", OPTION_BOOL, (at) + offsetof(struct engine_entry, deterministic), "false", 0, 0, NULL, "embedded: every call gives the same bytes again, at any load; such calls run one after the other" }
 
 /* Of a model whose other fields are read: its engine's arguments. Mistakes are complained about. */

@@ -27,6 +27,7 @@ static struct llama_context *make(struct embedder *e, const struct model *m, enu
     p.n_ctx = p.n_batch = p.n_ubatch = (uint32_t)embedder_max_tokens(m);
     p.n_seq_max = 1;
     p.embeddings = true;
+    p.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_AUTO;     /* whole texts at once: their scores would need much room */
     p.pooling_type = pooling;
     p.abort_callback = on_abort;
     p.abort_callback_data = e;

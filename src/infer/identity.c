@@ -119,7 +119,7 @@ enum err identity_json(struct buf *b, const struct model *m)
     put_number(&o, "slots", m->slots);
     put_number(&o, "threads", m->threads);
     json_put_text(&o, S("kv_types"), S("F16/F16"));
-    json_put_text(&o, S("flash_attn"), str_of(llama_flash_attn_type_name(MODEL_FLASH_ATTN)));
+    json_put_text(&o, S("flash_attn"), str_of(llama_flash_attn_type_name(m->flash_attn)));
     put_sampling(&o);
     put_adapters(&o, m);
     json_close(&o, '}');

@@ -11,6 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define SCORES_BATCH 128                /* tokens whose scores are held at once, without flash attention */
+
 /* ---- libllama's messages ---- */
 
 static pthread_mutex_t last_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -112,7 +114,7 @@ struct llama_context_params model_context_params(const struct model *m)
 {
     struct llama_context_params p = llama_context_default_params();
     p.n_threads = p.n_threads_batch = m->threads;
-    p.flash_attn_type = MODEL_FLASH_ATTN;
+    p.flash_attn_type = m->flash_attn;
     p.no_perf = true;
     p.swa_full = true;                  /* what is kept of a sequence must hold more than the last window */
     return p;
@@ -132,6 +134,18 @@ static int shared_room(const struct model_config *c, size_t context)
     return (int)(asked < context ? context : asked);
 }
 
+/* Tokens that are computed together. Without flash attention a CPU reads no faster in larger pieces, and the scores need room for each. */
+static int compute_batch(const struct model *m) { return m->flash_attn == LLAMA_FLASH_ATTN_TYPE_DISABLED && m->batch > SCORES_BATCH ? SCORES_BATCH : m->batch; }
+
+static enum llama_flash_attn_type choose_attention(const struct model_config *c, const struct model *m)
+{
+    double scores = sizeof(float) * (double)llama_model_n_head(m->llama) * SCORES_BATCH * (double)m->limits.context;
+    bool on_cpu = !llama_supports_gpu_offload();
+    if (c->flash_attn != LLAMA_FLASH_ATTN_TYPE_AUTO || !on_cpu || m->kv_tokens || scores > MODEL_SCORES)
+        return c->flash_attn;
+    return LLAMA_FLASH_ATTN_TYPE_DISABLED;
+}
+
 static enum err make_context(const struct model_config *c, struct model *m, char why[MODEL_WHY])
 {
     int trained = llama_model_n_ctx_train(m->llama), context = c->context;
@@ -142,6 +156,7 @@ static enum err make_context(const struct model_config *c, struct model *m, char
     m->batch = c->batch < c->slots ? c->slots : c->batch;
     m->limits.context = (size_t)context;
     m->kv_tokens = shared_room(c, m->limits.context);
+    m->flash_attn = choose_attention(c, m);
     m->can_cut = !llama_model_is_recurrent(m->llama) && !llama_model_is_hybrid(m->llama);
     struct kv_options kv = model_kv_options(m, c);
     int sequences = kv_sequences(&kv), outputs = c->slots + MODEL_DRAFTS;
@@ -149,7 +164,8 @@ static enum err make_context(const struct model_config *c, struct model *m, char
     struct llama_context_params p = model_context_params(m);
     p.n_ctx = (uint32_t)(m->kv_tokens ? m->kv_tokens : context * c->slots);
     p.n_seq_max = (uint32_t)sequences;
-    p.n_batch = p.n_ubatch = (uint32_t)m->batch;
+    p.n_batch = (uint32_t)m->batch;
+    p.n_ubatch = (uint32_t)compute_batch(m);
     p.n_outputs_max = (uint32_t)(m->outputs > sequences ? m->outputs : sequences);
     p.kv_unified = m->kv_tokens > 0;
     p.abort_callback = model_on_abort;

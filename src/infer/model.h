@@ -21,7 +21,7 @@
 #define MODEL_DRAFTS 32                /* outputs of one step beside one for each slot */
 #define MODEL_DRAFT_AUTO (-1)
 #define MODEL_KV_MEMORY (256u << 20)    /* by default */
-#define MODEL_FLASH_ATTN LLAMA_FLASH_ATTN_TYPE_AUTO
+#define MODEL_SCORES (256u << 20)       /* bytes that attention may take for its scores (model_config.flash_attn) */
 
 struct adapter_config { const char *name; FILE *file; };       /* model_load() takes the file */
 struct model_config {
@@ -33,6 +33,11 @@ struct model_config {
     int kv_tokens;                      /* room for all sequences together; 0: each has its own */
     size_t kv_memory;                   /* bytes of states of ended calls, outside of the cache */
     bool no_reuse;                      /* keep nothing of ended calls */
+    /* How attention is computed. Flash attention needs no room for scores, and reads prompts 5 to 8 % faster on a CPU; but ggml's takes one query at a time
+     * there, and each token that is made costs more the longer the context is. SmolLM2-135M, one thread, tokens made a second without it and with it: 52 and 48
+     * after 90 tokens, 42 and 25 after 710, 35 and 12 after 1,763. AUTO: without it on a CPU where each sequence has its own room and the scores of a step fit
+     * into MODEL_SCORES; else libllama chooses. */
+    enum llama_flash_attn_type flash_attn;
     int draft;                          /* tokens to guess in a step (draft.h): 0: none; MODEL_DRAFT_AUTO: as many as pay */
     int spill_fd;                       /* file of named beginnings (spill.h); -1: none. The engine takes it */
     uint64_t spill_limit;
@@ -53,6 +58,7 @@ struct model {
     struct vocabulary *vocabulary;      /* its tokens, for grammars */
     struct prompt_limits limits;        /* limits.context: of one sequence */
     int threads, slots, batch, kv_tokens;
+    enum llama_flash_attn_type flash_attn;      /* what became of the one in the configuration */
     int outputs;                        /* of one step, at most */
     bool can_cut;                       /* tokens at the end of a sequence can be taken back */
     struct adapter adapters[MODEL_MAX_ADAPTERS];

@@ -1,5 +1,5 @@
 """What the configuration says of an embedded model and its tasks (docs/engine.md): adapters, speculation, reuse, beginnings kept for the next start, the same bytes."""
-import json, pathlib, sys, unittest
+import json, pathlib, sqlite3, sys, unittest
 
 import openai
 from world import HEARTH, MODEL, World
@@ -59,14 +59,14 @@ class Options(unittest.TestCase):
 
     def test_what_is_wrong_is_said_with_its_place(self):
         model = f"file: {TINY}/bpe-chatml.gguf"
-        for text, says in ((f"  t: {{ {model}, speculate: fast }}", "speculate is auto, off, or a number"), (f"  t: {{ {model}, prefix_cache: 12 }}", "prefix_cache is off, or a size"),
+        for text, says in ((f"  t: {{ {model}, speculate: fast }}", "speculate is auto, off, or a number"), (f"  t: {{ {model}, prefix_cache: 12 }}", "prefix_cache is off, or a size"), (f"  t: {{ {model}, flash_attn: maybe }}", "flash_attn must be auto, on or off"),
                            (f"  t: {{ {model}, adapters: {{ 'a b': x.gguf }} }}", "an adapter is NAME: FILE"), (f"  t: {{ {model}, adapters: {{ a: none.gguf }} }}", "there is no file"),
                            (f"  t: {{ {model}, adapters: [ a ] }}", "adapters are NAME: FILE")):
             with self.subTest(text):
                 self.assertIn(says, self.complaint(text))
-        shown = self.world(f"  t: {{ {model}, speculate: 4, prefix_cache: off, kv_tokens: 300, adapters: {{ one: {TINY}/adapter-1.gguf }} }}").hearth("config", "show", "--json")
+        shown = self.world(f"  t: {{ {model}, speculate: 4, prefix_cache: off, kv_tokens: 300, flash_attn: on, adapters: {{ one: {TINY}/adapter-1.gguf }} }}").hearth("config", "show", "--json")
         t = json.loads(shown.stdout)["models"]["t"]
-        self.assertEqual((t["speculate"], t["prefix_cache"], t["kv_tokens"], t["adapters"]), ("4", "off", 300, {"one": f"{TINY}/adapter-1.gguf"}))
+        self.assertEqual((t["speculate"], t["prefix_cache"], t["kv_tokens"], t["flash_attn"], t["adapters"]), ("4", "off", 300, "on", {"one": f"{TINY}/adapter-1.gguf"}))
 
     # ---- reuse and guesses ----
 
@@ -79,6 +79,17 @@ class Options(unittest.TestCase):
             d = usage[1].completion_tokens_details
             guessed = (d.accepted_prediction_tokens or 0) + (d.rejected_prediction_tokens or 0) if d else 0
             self.assertEqual(guessed > 0, keeps, model)
+
+    def test_how_attention_is_computed_follows_the_room_there_is_and_is_on_record(self):
+        self.world("  own: { file: %s, context: 1024 }\n  asked: { file: %s, context: 1024, flash_attn: on }\n  shared: { file: %s, context: 1024, kv_tokens: 1024 }" % (MODEL, MODEL, MODEL)).start()
+        said = {}
+        for model in ("own", "asked", "shared"):
+            answer = self.ask(model, "What is the capital of France?", HEAD, max_tokens=12)[0].choices[0].message.content
+            self.assertIn("Paris", answer, model)
+            db = sqlite3.connect(self.w.dir / "hearth.db")
+            said[model] = json.loads(db.execute("SELECT m.identity FROM model m JOIN row r ON r.fingerprint = m.fingerprint ORDER BY r.seq DESC LIMIT 1").fetchone()[0])["flash_attn"]
+            db.close()
+        self.assertEqual(said, {"own": "disabled", "asked": "enabled", "shared": "auto"})
 
     # ---- the same bytes ----
 
