@@ -1,4 +1,4 @@
-/* `hearth guard explain`: what the finder sees in a file, and why. */
+/* `hearth guard explain`: what the finder sees in a file, and why. The other two are in files of their own. */
 #include "cmd/sanitize.h"
 #include "cmd/term.h"
 #include "core/json.h"
@@ -63,8 +63,10 @@ static int guard_run(struct cmd *c)
 {
     if (strcmp(c->argv[0], "rotate") == 0 && c->argc == 1)
         return guard_rotate(c);
+    if (strcmp(c->argv[0], "try") == 0 && c->argc == 1)
+        return guard_try(c);
     if (strcmp(c->argv[0], "explain") != 0 || c->argc != 2)
-        return cmd_fail(EXIT_USAGE, "See: hearth guard --help", "hearth guard knows explain FILE and rotate");
+        return cmd_fail(EXIT_USAGE, "See: hearth guard --help", "hearth guard knows explain FILE, try and rotate");
     if (c->f.show_values && (!term_is_out() || c->f.json))
         return cmd_fail(EXIT_USAGE, "Leave it out, or look at a terminal.", "--show-values shows values on a terminal only, never in a pipe or a file");
     struct look look = { .c = c };
@@ -83,13 +85,17 @@ static int guard_run(struct cmd *c)
 }
 
 const struct command command_guard = {
-    .name = "guard", .args = "explain FILE|- | rotate", .brief = "what is found in a file, by which rule, and how sure; the vault's key",
+    .name = "guard", .args = "explain FILE|- | try [filters] | rotate",
+    .brief = "what is found in a file, by which rule, and how sure; what would become of recorded calls; the vault's key",
     .about = "explain: a line for each place: line and column, type, rule, score from 0 to 100, and what stands around it, with every value as its type. A check digit or a\n"
              "telling name of a field gives a higher score than a form alone; from 50 on it is masked, or from guard.threshold. What the configuration adds is seen too:\n"
              "your own types and denied words; what it allows or leaves is not shown. Nothing is written, and no value is shown, but on a\n"
              "terminal with --show-values. Ends with 3 when something was found, 0 when nothing.\n"
+             "try: what would become of the last calls (100, or -n) if they were bound for a cloud, by the configuration as it is now: they leave, are masked, stay with a\n"
+             "local model, or are refused, with what was found in each. For trying a configuration before it counts: nothing is sent or written. Calls whose prompts are\n"
+             "not kept cannot be told; what was masked then is kept masked, and seen so. Ends with 3 unless all would leave as they are.\n"
              "rotate: the vault gets a new key, and every value in it is sealed with that; placeholders stay what they are. hearth may go on serving meanwhile. What was\n"
              "killed in the middle goes on with the next rotate. A key of the environment: stop hearth, then give the new one as before and the old one in HEARTH_GUARD_OLD_KEY.",
-    .examples = "  hearth guard explain mail.txt\n  hearth guard explain mail.txt --show-values\n  git diff | hearth guard explain -\n  hearth guard rotate",
-    .flags = { &flag_show_values, &flag_vault, &flag_key_file, &flag_json, &flag_config, &flag_ledger }, .min_args = 1, .max_args = 2, .run = guard_run,
+    .examples = "  hearth guard explain mail.txt\n  hearth guard explain mail.txt --show-values\n  git diff | hearth guard explain -\n  hearth guard try -n 1000 --task support\n  hearth guard try -c stricter.yaml -l hearth.db --json | jq 'select(.would != \"leaves\")'\n  hearth guard rotate",
+    .flags = { &flag_show_values, &flag_limit, &flag_task, &flag_model, &flag_since, &flag_until, &flag_vault, &flag_key_file, &flag_json, &flag_config, &flag_ledger }, .min_args = 1, .max_args = 2, .run = guard_run,
 };

@@ -133,6 +133,14 @@ static int type_of(const struct cmd *c, str *out)
     return cmd_fail(EXIT_USAGE, all, "the guard finds no %s", c->argv[0]);
 }
 
+static bool is_type(const struct guard_finder *names, str type)
+{
+    for (int t = 0; t < GUARD_N_TYPES; t++)
+        if (str_eq(str_of(guard_type_name(names, (enum guard_type)t)), type))
+            return true;
+    return false;
+}
+
 static int log_run(struct cmd *c)
 {
     struct app_config *k;
@@ -150,6 +158,8 @@ static int log_run(struct cmd *c)
         code = cmd_fail(EXIT_FAILED, "hearth verify says what is wrong with it.", "the ledger cannot be read");
     if (!code && !l.shown && !g->json)
         fputs("No calls yet, or none that match.\n", stderr);
+    if (!code && !l.shown && f.found.n && !is_type(k->finder, f.found))
+        fprintf(stderr, "note: the configuration has no type %.*s.\n", STR_ARG(f.found));
     if (!code && g->follow)
         code = follow(r, &f, &l);
     ledger_reader_close(r);

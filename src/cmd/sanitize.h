@@ -60,6 +60,7 @@ struct sanitize_vault {
 int sanitize_vault_find(struct cmd *c, const struct gate_guard *g, bool exists, struct sanitize_vault *out);
 
 int guard_rotate(struct cmd *c);        /* guard_rotate.c; an exit_code */
+int guard_try(struct cmd *c);           /* guard_try.c */
 
 /* ---- a file ---- */
 

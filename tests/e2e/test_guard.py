@@ -637,11 +637,65 @@ class OfAKey(unittest.TestCase):
         self.assertNotIn(mail, said)
         of = {kind: len(self.w.hearth("log", "--guard", kind, "--json").stdout.splitlines()) for kind in ("EMAIL", "email", "IBAN")}
         self.assertEqual(of, {"EMAIL": rows_found, "email": rows_found, "IBAN": 0})
+        self.assertIn("note: the configuration has no type PROJEKT", self.w.hearth("log", "--guard", "PROJEKT").stderr)
         for args, why in ((("--guard", "E*"), "EMAIL"), (("EMAIL",), "behind --guard")):
             r = self.w.hearth("log", *args)
             self.assertEqual(r.returncode, 2, r.stderr)
             self.assertIn(why, r.stderr)
         self.assertEqual(len(self.w.hearth("log", "--json").stdout.splitlines()), 6)
+
+
+class Tried(unittest.TestCase):
+    """`hearth guard try`: what would become of recorded calls, by the configuration as it is now."""
+    rng = random.Random(OPT.seed)
+    post = Guarded.post
+
+    def setUp(self):
+        self.cloud = Cloud()
+        self.w = World({"providers": f"  lan: {{ api: openai, url: http://127.0.0.1:{self.cloud.port}/v1, zone: machine }}", "models": "  near: { provider: lan, retries: 0 }",
+                        "tasks": "  support: { model: near }\n  secretly: { model: near, data: private }\n  free: { model: near, guard: 'off' }\n  shut: { model: near, guard: block }"}, guard="").start()
+
+    def tearDown(self):
+        self.w.close()
+
+    def tried(self, *args):
+        r = self.w.hearth("guard", "try", "--json", *args)
+        return r.returncode, [json.loads(line) for line in r.stdout.splitlines()]
+
+    def test_what_would_become_of_calls_is_told_and_nothing_is_sent(self):
+        mail, other = "maria.keller@kanzlei-brandt.de", "DE89 3704 0044 0532 0130 00"
+        image = [{"type": "image_url", "image_url": {"url": "https://x.org/a.png"}}]
+        calls = [("task/support", "What is a mutex?", "leaves", {}), ("task/support", f"Write to {mail}, pay {other}", "masked", {"EMAIL": 1, "IBAN": 1}), ("task/support", image, "stays", {}),
+                 ("task/secretly", "What is a mutex?", "stays", {}), ("task/free", f"Write to {mail}", "leaves", {}), ("task/shut", f"Write to {mail}", "refused", {"EMAIL": 1}),
+                 ("near", f"Write to {mail}", "masked", {"EMAIL": 1})]
+        for task, content, _, _ in calls:
+            self.assertEqual(self.post("/v1/chat/completions", {"model": task, "messages": [{"role": "user", "content": content}]})[0], 200)
+        self.cloud.seen.clear()
+        code, said = self.tried()
+        self.assertEqual((code, [(x["would"], x["found"]) for x in said]), (3, [(would, found) for _, _, would, found in reversed(calls)]))
+        self.assertEqual(self.cloud.seen, [])
+        self.assertEqual([x["would"] for x in self.tried("-n", "2")[1]], ["masked", "refused"])
+        self.assertEqual(self.tried("--task", "free"), (0, [said[2]]), "nothing would change: 0")
+        text = self.w.hearth("guard", "try").stdout
+        self.assertIn("7 calls: 2 would leave as they are, 2 masked, 2 stay with a local model, 1 refused.\nFound: EMAIL 3, IBAN 1.", text)
+        self.assertNotIn(mail, text)
+        # Another configuration over the same record: what it adds is seen, and what it allows is not.
+        self.w.config.write_text(self.w.config.read_text() + "guard: { allow: ['*@kanzlei-brandt.de'], deny: [mutex] }\n")
+        found = {x["call_id"]: x["found"] for x in self.tried()[1]}
+        self.assertEqual([found[x["call_id"]] for x in said], [{}, {}, {}, {"CUSTOM": 1}, {}, {"IBAN": 1}, {"CUSTOM": 1}])
+
+    def test_what_is_not_there_is_not_guessed(self):
+        r = self.w.hearth("guard", "try")
+        self.assertEqual((r.returncode, r.stdout), (0, ""))
+        self.assertIn("No calls yet", r.stderr)
+        self.assertEqual(self.post("/v1/chat/completions", {"model": "near", "messages": [{"role": "user", "content": "Hello"}]})[0], 200)
+        self.assertEqual(self.w.hearth("erase", "--task", "none", "--yes").returncode, 0)
+        self.assertEqual([x["would"] for x in self.tried()[1]], ["leaves"])
+        time.sleep(1.1)
+        self.assertEqual(self.w.hearth("erase", "--until", "1s", "--yes").returncode, 0)
+        code, said = self.tried()
+        self.assertEqual((code, [(x["would"], x["why"]) for x in said]), (3, [("unknown", "its prompt is not kept, or erased")]))
+        self.assertEqual(self.w.hearth("guard", "try", "--since", "yesterday").returncode, 2)
 
 
 class Rotation(unittest.TestCase):
