@@ -17,6 +17,7 @@ static const struct option guard_options[] = {
       "by a local fallback or candidate, or refused; block: it is refused. Unset: mask, but where a task or model says something" },
     { "unsure", OPTION_WORD, G(unsure), "local", 0, 0, unsure_words, "images, documents, token arrays and whatever else cannot be searched: answered by a local fallback or candidate, or refused; block: refused; send: sent as it is" },
     { "leave", OPTION_LIST, G(leave), NULL, 0, 0, NULL, "types that are not masked, such as IP_ADDRESS or one of your own; a task or model that writes a guard of its own masks them" },
+    { "surrogates", OPTION_LIST, G(surrogates), NULL, 0, 0, NULL, "types whose values are replaced by others of their form, so that code and data stay valid, instead of by placeholders: EMAIL, PHONE, CREDIT_CARD, US_SSN, IP_ADDRESS, MAC_ADDRESS" },
     { "restore_secrets", OPTION_BOOL, G(restore_secrets), "false", 0, 0, NULL, "put secrets back in answers, too: else they stay placeholders" },
     { "limit", OPTION_SIZE, G(limit), "8MiB", 1 << 10, 256 << 20, NULL, "a larger request is not searched, so it does not leave" },
     { "vault", OPTION_PATH, G(vault), NULL, 0, 0, NULL, "the file in which the values lie, sealed; unset: guard.db beside the ledger. It is made by the first call that leaves" },
@@ -236,12 +237,35 @@ static struct digest names_of(const struct guard_entry *e)
     return hmac_sha256((str){ (const char *)both.b, sizeof both.b }, e->vault);
 }
 
+/* Each type that a list of the section names goes to `use`. */
+static void types_listed(struct option_reader *r, const struct yaml_node *section, const char *key, const struct guard_entry *e, const struct option_list *l, struct guard_rules *to,
+                         void (*use)(struct option_reader *r, struct yaml_place at, enum guard_type t, struct guard_rules *to))
+{
+    enum guard_type t;
+    const struct yaml_node *m = first_text(yaml_member(section, str_of(key)));
+    for (size_t i = 0; m && i < l->n; i++, m = m->next)
+        if (type_named(r, e, m->at, key, l->v[i], &t))
+            use(r, m->at, t, to);
+}
+
+static void leave_type(struct option_reader *r, struct yaml_place at, enum guard_type t, struct guard_rules *to)
+{
+    (void)r;
+    (void)at;
+    to->types[t].action = GUARD_OFF;
+}
+
+static void keep_form(struct option_reader *r, struct yaml_place at, enum guard_type t, struct guard_rules *to)
+{
+    to->types[t].surrogate = true;
+    if (!placeholder_has_surrogate(t))
+        yaml_complain(r->report, at, "guard.surrogates: there is no form that values of %s could keep", t < GUARD_OWN ? guard_type_name(NULL, t) : "types of your own");
+}
+
 enum err guard_load(struct option_reader *r, const struct yaml_node *section, str beside_vault, str beside_key, struct guard_entry *e, struct gate_guard *out)
 {
     static const enum guard_action unsure[] = { GUARD_MASK, GUARD_LOCAL, GUARD_BLOCK };
     static const char *const also[] = { "types", "allow", "deny", "threshold", NULL };
-    const struct yaml_node *leave = first_text(yaml_member(section, S("leave")));
-    enum guard_type t;
     enum err err = option_read(r, guard_options, PLAIN_OPTIONS, section, also, e);
     if (!err)
         err = read_by_type(r, section, e);
@@ -256,9 +280,8 @@ enum err guard_load(struct option_reader *r, const struct yaml_node *section, st
     out->all.types[GUARD_SECRET].restore = e->restore_secrets ? GUARD_RESTORE : GUARD_RESTORE_UNSET;
     for (int k = 0; k < GUARD_N_TYPES; k++)
         out->all.types[k].least = (uint8_t)e->least[k];
-    for (size_t i = 0; leave && i < e->leave.n; i++, leave = leave->next)
-        if (type_named(r, e, leave->at, "leave", e->leave.v[i], &t))
-            out->all.types[t].action = GUARD_OFF;
+    types_listed(r, section, "leave", e, &e->leave, &out->all, leave_type);
+    types_listed(r, section, "surrogates", e, &e->surrogates, &out->all, keep_form);
     if (e->key.value.n) {
         struct seal_key unused;
         if (!vault_key_read(e->key.value, &unused))

@@ -16,7 +16,7 @@ struct guard_lists { struct option_list of[GUARD_N_TYPES + 1]; };       /* by ty
 
 struct guard_entry {                    /* as it is written */
     int cloud, unsure;
-    struct option_list leave;
+    struct option_list leave, surrogates;
     struct guard_lists allow, deny;
     int64_t least[GUARD_N_TYPES];       /* thresholds; 0: not written */
     bool restore_secrets;

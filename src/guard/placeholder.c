@@ -203,6 +203,8 @@ static bool put_mac(const struct digest *d, str value, char *out)
     return n == 12;
 }
 
+bool placeholder_has_surrogate(enum guard_type t) { return kinds[t].surrogate != NO_SURROGATE; }
+
 bool placeholder_surrogate(const struct digest *key, enum guard_type t, str normal, str value, unsigned round, char out[PLACEHOLDER_MAX], size_t *n)
 {
     size_t digits;

@@ -33,6 +33,7 @@ size_t placeholder_stem(const struct digest *key, str name, str normal, unsigned
 /* The stem with the tail of a spelling, "EMAIL_k7q2m-f3"; `stem` may be `out`. */
 size_t placeholder_tail(const struct digest *key, str name, str stem, str value, unsigned round, char out[PLACEHOLDER_MAX]);
 
+bool placeholder_has_surrogate(enum guard_type t);
 /* false: this type, or a value of this form, has none. */
 bool placeholder_surrogate(const struct digest *key, enum guard_type t, str normal, str value, unsigned round, char out[PLACEHOLDER_MAX], size_t *n);
 /* For a number of JSON, which must stay one: as many digits, the first a 9. Only for texts of 7 to 32 digits. */

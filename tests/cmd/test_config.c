@@ -118,6 +118,9 @@ static const struct { const char *text, *errors; } wrong[] = {
     { ONE "listen: \"\xFF\"\n", "c.yaml:2:10: this is not UTF-8\n" },
     { ONE "guard: { cloud: of }\n", "c.yaml:2:17: cloud must be off, detect, mask, local or block\n" },
     { ONE "guard: { leave: [IP_ADRESS] }\n", "c.yaml:2:18: guard.leave: there is no type IP_ADRESS (did you mean IP_ADDRESS?)\n" },
+    { ONE "guard: { surrogates: [EMAIL, IBAN] }\n", "c.yaml:2:30: guard.surrogates: there is no form that values of IBAN could keep\n" },
+    { ONE "guard: { surrogates: [MAIL] }\n", "c.yaml:2:23: guard.surrogates: there is no type MAIL (did you mean EMAIL?)\n" },
+    { ONE "guard: { types: { EMPLOYEE: { words: [a] } }, surrogates: EMPLOYEE }\n", "c.yaml:2:59: guard.surrogates: there is no form that values of types of your own could keep\n" },
     { ONE "guard: { deny: ['...'] }\n", "c.yaml:2:17: guard.deny: each word has a letter or digit and at most 200 bytes\n" },
     { ONE "guard:\n  types:\n    employee: { words: [a] }\n", "c.yaml:4:5: guard.types: employee cannot be a type's name: write 2 to 24 of A-Z, 0-9 and _, a letter first, and none of hearth's own types\n" },
     { ONE "guard:\n  types:\n    EMAIL: { words: [a] }\n", "c.yaml:4:5: guard.types: EMAIL cannot be a type's name: write 2 to 24 of A-Z, 0-9 and _, a letter first, and none of hearth's own types\n" },
@@ -201,7 +204,7 @@ static const char *const good[] = {
     "models: { m: { file: \"a\\nb.gguf\" } }\nledger: { path: '${EMPTY:-x}/l.db', retain_bodies: 90d }\nlog: { format: json }\n",
     "models: { m: { file: m.gguf }, n: { file: n.gguf } }\ntasks: { t: { model: m, deadline: 2s, retries: 0 } }\ndefault: auto\n"
     "aliases: { gpt-4o: m, 'claude-*': task/t, some: { m: 1, n: 2 }, x: auto }\n"
-    "guard: { cloud: local, unsure: send, allow: ['*@acme.example', 'a, b'], deny: [Nachtfalke], leave: [IP_ADDRESS, PERSON], restore_secrets: true, limit: 1MiB, vault: v.db, key_file: k,\n"
+    "guard: { cloud: local, unsure: send, allow: ['*@acme.example', 'a, b'], deny: [Nachtfalke], leave: [IP_ADDRESS, PERSON], surrogates: [EMAIL, PHONE], restore_secrets: true, limit: 1MiB, vault: v.db, key_file: k,\n"
     "  threshold: { PERSON: 80, BOTH_2: 1, EMAIL: 100 },\n"
     "  types: { PROJECT: { words: [Nachtfalke, 'Blue \"Heron\"', \"M\xC3\xBCller, AG\"] }, EMPLOYEE: { pattern: '\\bE-\\d{6}\\b', context: employee }, BOTH_2: { words: x1, pattern: \"a'b:\\t#\" } } }\n"
     "auto: { a: { words: ['a, b', \"it's\"], path: /v1, to: n }, b: { tools: false, images: true, min_bytes: 3KB, to: task/t } }\n",
@@ -282,7 +285,7 @@ static void a_guard_is_of_all_calls_of_tasks_and_of_models_with_what_belongs_to_
     static const char text[] = "providers: { p: { api: openai, zone: cloud }, q: { api: vllm, url: 'http://lab:1', zone: cloud }, r: { api: vllm, url: 'http://lab:2', zone: cloud } }\n"
                                "models: { m: { provider: p, guard: block }, n: { provider: q, replicas: r, guard: 'off' }, o: { provider: p } }\n"
                                "tasks: { t: { model: m }, u: { model: n, guard: detect } }\n"
-                               "guard: { unsure: block, allow: ['*@acme.de'], types: { PROJECT: { words: [Nachtfalke] }, EMPLOYEE: { pattern: 'E-\\d+' } }, leave: [PERSON, EMPLOYEE], restore_secrets: true, limit: 1KiB, key_file: /k }\n";
+                               "guard: { unsure: block, allow: ['*@acme.de'], types: { PROJECT: { words: [Nachtfalke] }, EMPLOYEE: { pattern: 'E-\\d+' } }, leave: [PERSON, EMPLOYEE], surrogates: MAC_ADDRESS, restore_secrets: true, limit: 1KiB, key_file: /k }\n";
     struct config_env e = env(NULL);
     struct config *c = NULL;
     struct buf errors = { .max = 1 << 16 };
@@ -294,6 +297,7 @@ static void a_guard_is_of_all_calls_of_tasks_and_of_models_with_what_belongs_to_
     const struct gate_guard *g = &c->guard;
     assert_true(g->all.action == GUARD_UNSET && g->all.unsure == GUARD_BLOCK && g->all.types[GUARD_PERSON].action == GUARD_OFF && g->all.types[GUARD_EMAIL].action == GUARD_UNSET);
     assert_true(g->all.types[GUARD_OWN].action == GUARD_UNSET && g->all.types[GUARD_OWN + 1].action == GUARD_OFF);
+    assert_true(g->all.types[GUARD_MAC_ADDRESS].surrogate && !g->all.types[GUARD_EMAIL].surrogate);
     assert_true(g->all.types[GUARD_SECRET].restore == GUARD_RESTORE && g->all.n_allow == 1 && str_eq(g->all.allow[0].text, S("*@acme.de")) && g->all.allow[0].type == GUARD_N_TYPES);
     assert_true(g->body_max == 1024 && str_eq(g->key_file, S("/k")) && str_ends(g->vault, S("/guard.db")) && !g->key.n);
     struct guard_finder *f = NULL;

@@ -698,6 +698,39 @@ class Tried(unittest.TestCase):
         self.assertEqual(self.w.hearth("guard", "try", "--since", "yesterday").returncode, 2)
 
 
+class Forms(unittest.TestCase):
+    """`surrogates`: what leaves has the form of what was there, and what comes back is what was there."""
+    rng = random.Random(OPT.seed)
+    post = Guarded.post
+
+    def test_code_and_data_stay_valid_and_come_back(self):
+        cloud = Cloud()
+        w = World({"providers": f"  oai: {{ api: openai, url: http://127.0.0.1:{cloud.port}/v1, zone: cloud }}", "models": "  once: { provider: oai, retries: 0 }"},
+                  guard="guard: { surrogates: [EMAIL, PHONE, CREDIT_CARD, US_SSN, IP_ADDRESS, MAC_ADDRESS] }").start()
+        self.addCleanup(w.close)
+        values = {"mail": "maria.keller@kanzlei-brandt.de", "phone": "+49 30 901820-17", "card": "4111 1111 1111 1111", "host": "81.169.145.82", "mac": "a4:83:e7:2f:10:5c", "ssn": "536-90-4399",
+                  "iban": "DE89 3704 0044 0532 0130 00"}
+        text = "Answer with this record.\n" + json.dumps({"customer": values})
+        for stream in (False, True):
+            cloud.seen.clear()
+            status, _, data = self.post("/v1/chat/completions", {"model": "once", "stream": stream, "messages": [{"role": "user", "content": text}]}, w)
+            self.assertEqual(status, 200, data)
+            sent = json.loads(cloud.seen[0][2])["messages"][0]["content"]
+            record = json.loads(sent[sent.index("{"):])["customer"]
+            for name, v in values.items():
+                self.assertNotIn(v, sent)
+                self.assertNotEqual(record[name], v)
+            self.assertRegex(record["mail"], r"^[^@]+@masked\.invalid$")
+            self.assertRegex(record["phone"], r"^\+99 9\d \d{6}-\d\d$", "the country code 999, and the separators there were")
+            self.assertRegex(record["card"], r"^9\d{3} \d{4} \d{4} \d{4}$")
+            self.assertRegex(record["host"], r"^198\.1[89]\.\d+\.\d+$")
+            self.assertRegex(record["mac"], r"^([0-9a-f]{2}:){5}[0-9a-f]{2}$")
+            self.assertRegex(record["ssn"], r"^9\d\d-\d\d-\d{4}$")
+            self.assertRegex(record["iban"], r"^\[IBAN_\w+\]$", "no form of its own")
+            answer = understood("openai", data, stream)[0]
+            self.assertIn(json.dumps({"customer": values}), answer)
+
+
 class Rotation(unittest.TestCase):
     """The vault gets a new key while calls go on: each placeholder stays what it is, and what was sealed before is read after."""
     def setUp(self):
