@@ -428,7 +428,7 @@ int app_start(struct app *a, struct app_config *k, bool listen, bool *busy)
         code = open_sockets(a, c, listen);
     if (code != EXIT_DONE)
         return code;
-    struct gate_options o = { .threads = (int)c->threads, .tcp_fd = a->tcp_fd, .unix_fd = a->unix_fd, .port = a->port, .limits = c->limits,
+    struct gate_options o = { .threads = (int)c->threads, .tcp_fd = a->tcp_fd, .unix_fd = a->unix_fd, .own_socket = a->socket, .port = a->port, .limits = c->limits,
                               .accounts = a->accounts, .ledger = a->ledger, .fleet = a->fleet, .manage = remote_answer, .manage_ctx = a, .clock = clock_system, .record_max = c->ledger.body_max };
     if (getenv("HEARTH_BENCH_NO_RECORD")) {     /* what the record costs is measured against this, in bench/gateway */
         o.ledger = NULL;

@@ -569,6 +569,25 @@ static enum err load_guard(struct loader *l, const struct yaml_node *section)
     return e;
 }
 
+/* Whoever may look has to be there, and to hold what is private; and without one, mask+model would let nothing leave. */
+static void check_looking(struct loader *l, const struct yaml_node *root)
+{
+    const struct config *c = l->c;
+    const struct yaml_node *section = yaml_member(root, S("guard")), *named = yaml_member(section, S("model"));
+    const struct model *m = policy_model(&c->policy, c->guard.model);
+    bool asked = c->guard.all.action == GUARD_MASK_MODEL;
+    for (size_t i = 0; i < c->policy.n_all; i++)
+        asked |= c->guard.models[i].action == GUARD_MASK_MODEL;
+    for (size_t i = 0; i < c->policy.n_tasks; i++)
+        asked |= c->guard.tasks[i].action == GUARD_MASK_MODEL;
+    if (c->guard.model.n && !m)
+        yaml_complain(l->r.report, named->at, "guard.model: there is no model %.*s", STR_ARG(c->guard.model));
+    else if (m && m->provider && !provider_holds_private(m->provider))
+        yaml_complain(l->r.report, named->at, "guard.model: %.*s is not in the machine or private zone, or its zone is not written", STR_ARG(c->guard.model));
+    else if (asked && !m)
+        yaml_complain(l->r.report, section ? section->at : root->at, "mask+model needs guard.model, the model that looks: without it nothing would leave");
+}
+
 static enum err load_prompts(struct loader *l, struct buf *errors)
 {
     struct config *c = l->c;
@@ -689,6 +708,8 @@ static enum err load_sections(struct loader *l, const struct yaml_node *root)
         e = load_tasks(l, yaml_member(root, S("tasks")));
     if (!e)
         e = load_guard(l, yaml_member(root, S("guard")));
+    if (!e)
+        check_looking(l, root);
     return e ? e : routes_load(&l->r, root, &l->c->policy, &l->routes);
 }
 

@@ -8,16 +8,18 @@
 #define T(f)     offsetof(struct guard_type_entry, f)
 #define ANY      GUARD_N_TYPES          /* in place of a type */
 
-const char *const guard_words[] = { "off", "detect", "mask", "local", "block", NULL };
+const char *const guard_words[] = { "off", "detect", "mask", "mask+model", "local", "block", NULL };
 static const char *const unsure_words[] = { "send", "local", "block", NULL };
 
 static const struct option guard_options[] = {
     { "cloud", OPTION_WORD, G(cloud), NULL, 0, 0, guard_words,
-      "off: calls go to cloud models as they are; detect: so too, and what was found is recorded; mask: what is found is replaced, and put back in the answer; local: what holds something is answered "
+      "off: calls go to cloud models as they are; detect: so too, and what was found is recorded; mask: what is found is replaced, and put back in the answer; mask+model: a local model looks, too, and may add to what is replaced; local: what holds something is answered "
       "by a local fallback or candidate, or refused; block: it is refused. Unset: mask, but where a task or model says something" },
     { "unsure", OPTION_WORD, G(unsure), "local", 0, 0, unsure_words, "images, documents, token arrays and whatever else cannot be searched: answered by a local fallback or candidate, or refused; block: refused; send: sent as it is" },
     { "leave", OPTION_LIST, G(leave), NULL, 0, 0, NULL, "types that are not masked, such as IP_ADDRESS or one of your own; a task or model that writes a guard of its own masks them" },
     { "surrogates", OPTION_LIST, G(surrogates), NULL, 0, 0, NULL, "types whose values are replaced by others of their form, so that code and data stay valid, instead of by placeholders: EMAIL, PHONE, CREDIT_CARD, US_SSN, IP_ADDRESS, MAC_ADDRESS" },
+    { "model", OPTION_TEXT, G(model), NULL, 0, 0, NULL, "the model that looks where mask+model is written: one of the machine or private zone, asked as any private call is" },
+    { "model_timeout", OPTION_DURATION, G(model_ms), "60s", 100, 3600000, NULL, "how long it may look at one request; then the call does not leave" },
     { "restore_secrets", OPTION_BOOL, G(restore_secrets), "false", 0, 0, NULL, "put secrets back in answers, too: else they stay placeholders" },
     { "limit", OPTION_SIZE, G(limit), "8MiB", 1 << 10, 256 << 20, NULL, "a larger request is not searched, so it does not leave" },
     { "vault", OPTION_PATH, G(vault), NULL, 0, 0, NULL, "the file in which the values lie, sealed; unset: guard.db beside the ledger. It is made by the first call that leaves" },
@@ -275,7 +277,7 @@ enum err guard_load(struct option_reader *r, const struct yaml_node *section, st
         e->vault = beside_vault;
     if (!e->key_file.n)
         e->key_file = beside_key;
-    *out = (struct gate_guard){ .all = guard_rules_of(e->cloud), .body_max = e->limit, .vault = e->vault, .key_file = e->key_file, .key = e->key.value, .names = names_of(e) };
+    *out = (struct gate_guard){ .all = guard_rules_of(e->cloud), .body_max = e->limit, .model = e->model, .model_ms = e->model_ms, .vault = e->vault, .key_file = e->key_file, .key = e->key.value, .names = names_of(e) };
     out->all.unsure = unsure[e->unsure];
     out->all.types[GUARD_SECRET].restore = e->restore_secrets ? GUARD_RESTORE : GUARD_RESTORE_UNSET;
     for (int k = 0; k < GUARD_N_TYPES; k++)

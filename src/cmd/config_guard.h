@@ -21,7 +21,8 @@ struct guard_entry {                    /* as it is written */
     int64_t least[GUARD_N_TYPES];       /* thresholds; 0: not written */
     bool restore_secrets;
     size_t limit;
-    str vault, key_file;
+    int64_t model_ms;
+    str model, vault, key_file;
     struct option_secret key;
     struct guard_type_entry *types;     /* number GUARD_OWN and on */
     size_t n_types;

@@ -17,7 +17,7 @@ static const struct option key_options[] = {
     { "models", OPTION_LIST, K(models), NULL, 0, 0, NULL, "models it opens" },
     { "task", OPTION_TEXT, K(task), NULL, 0, 0, NULL, "the task of calls that name no model" },
     { "zone", OPTION_WORD, K(zone), "cloud", 0, 0, zone_words, "no call of this key goes farther" },
-    { "guard", OPTION_WORD, K(guard), NULL, 0, 0, guard_words, "off, detect, mask, local or block: what is done at least about personal data before a call of this key leaves" },
+    { "guard", OPTION_WORD, K(guard), NULL, 0, 0, guard_words, "off, detect, mask, mask+model, local or block: what is done at least about personal data before a call of this key leaves" },
     { "admin", OPTION_BOOL, K(admin), "false", 0, 0, NULL, "may read /metrics; for the rest of /hearth/… there is the admin key" },
     { "disabled", OPTION_BOOL, K(disabled), "false", 0, 0, NULL, "kept for its records, but opens nothing" },
     { "expires", OPTION_TEXT, K(expires), NULL, 0, 0, NULL, "the day from which it opens nothing: 2027-01-31 (UTC)" },

@@ -138,7 +138,7 @@ static int add(struct cmd *c, struct keyring *k, str name)
     for (int i = 0; f->guard && guard_words[i]; i++)
         e->guard = strcmp(f->guard, guard_words[i]) == 0 ? i : e->guard;
     if (f->guard && e->guard < 0)
-        return cmd_fail(EXIT_USAGE, NULL, "--guard is off, detect, mask, local or block");
+        return cmd_fail(EXIT_USAGE, NULL, "--guard is off, detect, mask, mask+model, local or block");
     k->file.names[k->file.n++] = name;
     if (!fresh_key(c, e, text))
         return cmd_fail(EXIT_FAILED, NULL, "%s", err_text(ERR_MEMORY));

@@ -118,9 +118,11 @@ static enum err attempt_engine_back(struct gate_req *r)
 
 static enum err attempt_intent(struct gate_req *r)
 {
-    enum err e = speak_request(r);
+    enum err e = r->call_step == CALL_INTENT ? speak_request(r) : gate_looks(r) ? ERR_AGAIN : ERR_OK;
     if (e == ERR_OK)
         e = gate_guard_door(r);
+    if (e == ERR_AGAIN)
+        r->call_step = CALL_LOOK_WAIT;
     if (e != ERR_OK)
         return e;
     r->attempt++;
@@ -178,7 +180,7 @@ static enum err attempt_send(struct gate_req *r)
 enum err gate_call(struct gate_req *r)
 {
     static enum err (*const steps[])(struct gate_req *) = {     /* in the order of enum call_step */
-        attempt_seat, attempt_seat_back, attempt_engine, attempt_engine_back, attempt_intent, attempt_intent_back, attempt_send };
+        attempt_seat, attempt_seat_back, attempt_engine, attempt_engine_back, attempt_intent, attempt_intent, attempt_intent_back, attempt_send };
     if (r->again_us)
         return ERR_AGAIN;               /* not yet */
     if (r->op == OP_COUNT && !upstream_counts(r))
@@ -477,6 +479,8 @@ void gate_attempt_abort(struct gate_req *r)
     if (r->x)
         http_exchange_cancel(r->x);
     r->x = NULL;
+    if (r->guarded)
+        gate_look_forget(r->guarded);
     fleet_release(&r->waiter);
     seat_release(&r->seat, clock_mono_us(&r->loop->gate->opt.clock));
     r->seat_until_us = 0;

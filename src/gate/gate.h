@@ -27,6 +27,8 @@ struct gate_guard {
     struct guard_rules all;
     const struct guard_rules *models, *tasks;   /* one per policy.models (n_all) and policy.tasks */
     size_t body_max;                    /* a longer request does not leave */
+    str model;                          /* that looks where policy says mask+model; empty: none, so nothing leaves there */
+    int64_t model_ms;                   /* what that may take */
     str vault;                          /* the file of the vault; each loop opens it when the first call leaves */
     str key_file, key;                  /* its key: 64 hexadecimal digits in `key`, or a file, which is made */
     struct digest names;                /* of these three: a vault of other names is another one */
@@ -56,6 +58,7 @@ struct gate_answer { int status; str content_type; char fields[200]; struct buf 
 struct gate_options {
     int threads;
     int tcp_fd, unix_fd;                /* listening; -1: none. Not owned. */
+    const char *own_socket;             /* the path of unix_fd, lives as long as the gate; NULL: none */
     uint16_t port;                      /* of tcp_fd: Host fields must name it */
     struct http_limits limits;
     struct key_accounts *accounts;      /* NULL: keys have no limits */

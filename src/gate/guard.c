@@ -34,6 +34,7 @@ static enum err search(struct gate_req *r, const struct gate_guard *g, struct va
     if (x->searched && str_eq(x->body, body))
         return ERR_OK;
     x->searched = false;
+    x->look = NULL;
     if (body.n > g->body_max)
         return ERR_LIMIT;
     const struct guard_search s = { find, (void *)(uintptr_t)g->finder, v, realm_of(r), g->finder };
@@ -99,6 +100,24 @@ static enum err refuse(struct gate_req *r, const struct guard_question *q, const
                      arena_printf(r->a, "model %.*s is in the cloud zone, and %s%s%s%.*s%s", STR_ARG(name), a->why, hint, of.n ? " (" : "", STR_ARG(of), of.n ? ")" : ""));
 }
 
+/* What is decided with what a local model has found besides; GUARD_ASK_MODEL: it still looks. */
+static struct guard_answer looked(struct gate_req *r, struct guard_question *q)
+{
+    struct gate_guarded *x = r->guarded;
+    q->search = gate_look(r);
+    if (q->search == ERR_AGAIN)
+        return (struct guard_answer){ GUARD_ASK_MODEL, ERR_OK, "" };
+    x->seals = x->seals || q->search != ERR_OK || x->verdict.n;
+    if (q->search == ERR_OK) {
+        guard_count(&x->verdict, &x->policy, q->found);
+        note_counts(x, q);
+    }
+    struct guard_answer a = guard_decide(&x->policy, q);
+    if (a.what == GUARD_ASK_MODEL)
+        a.what = GUARD_SEND_MASKED;
+    return a;
+}
+
 enum err gate_guard_door(struct gate_req *r)
 {
     const struct gate_guard *g = r->view->cfg->guard;
@@ -125,6 +144,8 @@ enum err gate_guard_door(struct gate_req *r)
         note_counts(x, &q);
     }
     struct guard_answer a = guard_decide(&x->policy, &q);
+    if (a.what == GUARD_ASK_MODEL && (a = looked(r, &q)).what == GUARD_ASK_MODEL)
+        return ERR_AGAIN;
     if (a.what == GUARD_SEND_MASKED && (q.search = mask(r, g, v)) != ERR_OK)
         a = guard_decide(&x->policy, &q);
     return a.what == GUARD_SEND || a.what == GUARD_SEND_MASKED ? ERR_OK : refuse(r, &q, &a);
@@ -135,6 +156,7 @@ void gate_guard_forget(struct gate_req *r)
     struct gate_guarded *x = r->guarded;
     if (!x)
         return;
+    gate_look_forget(x);
     for (struct gate_slot *s = x->slots; s; s = s->next)
         restorer_free(&s->restorer);
     buf_free(&x->text);

@@ -2,6 +2,7 @@
  *
  *   guard.c    what is about to leave for a cloud: searched, masked, kept here or refused
  *   unmask.c   what comes back: values in the place of placeholders, in streams and in whole replies
+ *   look.c     what a local model adds to what was found
  *   vaults.c   the vault of each loop, which is opened by the first call that leaves (vault_file.c)
  *
  * A try that stays asks gate_zone() and nothing else of all this. */
@@ -33,11 +34,13 @@ struct gate_made { size_t raw, raw_end, data, data_end; str event; };   /* an ev
 
 enum { GATE_SLOTS_MAX = 128 };          /* texts of one answer that stream */
 
+struct gate_look;
 struct gate_guarded {                   /* what the guard knows of a call; in its arena */
     struct guard_policy policy;
     str body;                           /* what was searched */
     struct guard_verdict verdict;
     bool searched;
+    struct gate_look *look;             /* at that body, by a local model; NULL: not asked for */
     bool seals;                         /* it holds something, or may: its bodies are recorded as those of private calls */
 
     /* of the try that runs: */
@@ -54,13 +57,19 @@ struct gate_guarded {                   /* what the guard knows of a call; in it
 
 /* ---- guard.c ---- */
 /* When the body of a try is written (r->slices): what may leave of it replaces it. ERR_PRIVATE: policy says that it stays; ERR_GUARD: it could not be
- * searched or masked. r->stays then says that a local model is there to answer. */
+ * searched or masked. r->stays then says that a local model is there to answer. ERR_AGAIN: a local model looks first; gate_step() comes when it has. */
 enum err gate_guard_door(struct gate_req *r);
 void gate_guard_forget(struct gate_req *r);             /* the try is over */
 bool gate_guard_seals(const struct gate_req *r);
 void gate_guard_row(struct gate_req *r, struct ledger_row *row);
 str gate_guard_field(struct gate_req *r);               /* "x-hearth-guard: EMAIL 2, IBAN 1\r\n", or empty */
 str gate_guard_dropped(struct gate_req *r, str also);   /* both lists, for x-hearth-dropped */
+
+/* ---- look.c ---- */
+/* Has the local model looked, and what it proposes been added to the verdict? ERR_AGAIN: it does now. Else why it could not be asked. */
+enum err gate_look(struct gate_req *r);
+bool gate_looks(const struct gate_req *r);              /* it does now */
+void gate_look_forget(struct gate_guarded *x);          /* the try is over */
 
 /* ---- unmask.c ---- */
 bool gate_unmasks(const struct gate_req *r);

@@ -84,6 +84,7 @@ static void view_close(struct gate_view *v)
     v->closing = 1;                     /* held until every pool was told, whatever closes at once */
     view_close_pools(v, v->by_provider, v->cfg->policy.n_providers);
     view_close_pools(v, v->by_model, v->cfg->policy.n_all);
+    view_close_pools(v, &v->own, 1);
     if (--v->closing == 0)
         view_free(v);
 }
@@ -175,6 +176,20 @@ enum err gate_pool(struct gate_view *v, const struct model *m, const struct flee
     }
     *out = *at;
     return ERR_OK;
+}
+
+enum err gate_own_pool(struct gate_view *v, struct http_pool **out)
+{
+    struct http_origin o = { .host = "localhost" };
+    enum err e = ERR_OK;
+    if (!v->loop->gate->opt.own_socket)
+        return ERR_NOTFOUND;
+    if (!v->own) {
+        snprintf(o.unix_path, sizeof o.unix_path, "%s", v->loop->gate->opt.own_socket);
+        e = http_pool_new(v->loop->io, &o, &v->cfg->upstream, &v->own);
+    }
+    *out = v->own;
+    return e;
 }
 
 /* ---- the ledger's queue ---- */

@@ -22,6 +22,7 @@ struct gate_view {                      /* a configuration as one loop uses it: 
     struct gate_config *cfg;
     struct http_pool **by_provider;     /* lazily opened */
     struct http_pool **by_model;        /* embedded and managed */
+    struct http_pool *own;              /* to hearth's own command socket: look.c */
     uint16_t *ports;                    /* of managed ones: which port by_model leads to */
     struct gate_breaker *breakers;      /* by provider */
     struct seats **seats;               /* by model; NULL: it has no limit */
@@ -76,7 +77,7 @@ struct gate {
 };
 
 enum stage { STAGE_READ, STAGE_CLASSIFY, STAGE_GUARD, STAGE_ROUTE, STAGE_CALL, STAGE_STREAM, STAGE_RECORD, STAGE_DONE };
-enum call_step { CALL_SEAT, CALL_SEAT_WAIT, CALL_ENGINE, CALL_ENGINE_WAIT, CALL_INTENT, CALL_INTENT_WAIT, CALL_SEND, CALL_WAIT };
+enum call_step { CALL_SEAT, CALL_SEAT_WAIT, CALL_ENGINE, CALL_ENGINE_WAIT, CALL_INTENT, CALL_LOOK_WAIT, CALL_INTENT_WAIT, CALL_SEND, CALL_WAIT };
 
 enum { TRIES_MAX = 8 };
 
@@ -257,6 +258,7 @@ void gate_fleet_forget(struct gate_loop *l);             /* the loop ends: nobod
 /* loop.c */
 void gate_want_flush(struct gate_loop *l, bool now);
 enum err gate_pool(struct gate_view *v, const struct model *m, const struct fleet_ready *ready, struct http_pool **out);
+enum err gate_own_pool(struct gate_view *v, struct http_pool **out);
 void gate_view_unref(struct gate_view *v);
 void gate_break(struct gate_req *r, enum err e); /* ends a call from outside of its stages */
 void gate_end(struct gate_req *r);               /* gives everything back */
