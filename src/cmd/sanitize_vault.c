@@ -66,9 +66,9 @@ int sanitize_vault_find(struct cmd *c, const struct gate_guard *g, bool exists, 
         g = &k->config->guard;
     }
     /* Those of the gate, so that what it masks and what is masked here is the same. */
-    if (!out->path)
+    if (g && !out->path)
         out->path = arena_cstr(&c->arena, g->vault);
-    if (!key) {
+    if (g && !key) {
         key = arena_cstr(&c->arena, g->key_file);
         given = g->key.n && vault_key_read(g->key, &out->keys.keys[0]);
     }
