@@ -89,13 +89,23 @@ static bool belongs(const struct hunt *h, size_t begin, size_t end)
 
 static bool is_year(const struct hunt *h, size_t i) { return (h->p[i] == '1' && h->p[i + 1] == '9') || (h->p[i] == '2' && h->p[i + 1] == '0'); }
 
+/* Where a name ends that was found before `code`, on its own before a comma or a line's end: it stands above its address, or before it. 0: there is none. */
+static size_t name_before(const struct hunt *h, size_t code)
+{
+    size_t least = code > ADDRESS_BYTES ? code - ADDRESS_BYTES : 0;
+    for (size_t i = h->n_spans; i-- > 0 && i + 4 > h->n_spans;)
+        if (h->spans[i].type == GUARD_PERSON && h->spans[i].end > least && h->spans[i].end < code && (h->p[h->spans[i].end] == ',' || h->p[h->spans[i].end] == '\n'))
+            return h->spans[i].end;
+    return 0;
+}
+
 /* The words before `code` that belong to its address: where the first begins. A year is no number of a house where the code may be one, too. */
-static size_t address_start(const struct hunt *h, size_t code, bool years, bool *number)
+static size_t address_start(const struct hunt *h, size_t code, size_t name, bool years, bool *number)
 {
     size_t i = code, start = code, least = code > ADDRESS_BYTES ? code - ADDRESS_BYTES : 0;
     int lines = 0;
     *number = false;
-    while (i > least) {
+    while (i > least && i > name) {
         char c = h->p[i - 1];
         if (c == '\n' && (*number || lines++ == 2))
             break;
@@ -140,17 +150,27 @@ static bool is_office(const struct hunt *h, size_t begin)
     return k && is(h->p[end - k], C_UPPER) && words_find(h->words, hunt_str(h, end - k, end)) & W_COMPANY;
 }
 
-bool rule_address(struct hunt *h, size_t at, size_t run)
+/* Whether what lies between `begin` and its code is an address: it has a number or a street, and words enough. */
+static bool is_address(const struct hunt *h, size_t begin, size_t code, bool number)
 {
-    size_t code, end = code_end(h, at, run, &code), letters = 0;
-    bool number;
-    if (!end)
-        return false;
-    size_t begin = address_start(h, code, run == 4 && is_year(h, at), &number);
+    size_t letters = 0;
     for (size_t i = begin; i < code; i++)
         letters += is(h->p[i], C_LETTER);
     bool street = !number && begin < code && words_find(h->words, hunt_str(h, begin, begin + hunt_run(h, begin, C_LETTER, 24))) & W_STREET;
-    if ((!number && !street) || letters < 4 || is_office(h, begin))
+    return (number || street) && letters >= 4 && !is_office(h, begin);
+}
+
+bool rule_address(struct hunt *h, size_t at, size_t run)
+{
+    size_t code, end = code_end(h, at, run, &code), name, begin;
+    bool number, years = run == 4 && is_year(h, at);
+    if (!end)
+        return false;
+    name = name_before(h, code);
+    begin = address_start(h, code, name, years, &number);
+    if (name && !is_address(h, begin, code, number))        /* the name is that of the street */
+        begin = address_start(h, code, 0, years, &number);
+    if (!is_address(h, begin, code, number))
         return false;
     hunt_add(h, begin, end, RULE_address_form, 72);
     name_above(h, begin);

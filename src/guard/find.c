@@ -144,7 +144,7 @@ static void hunt_mark(struct hunt *h, size_t at, bool is_long)
         return;
     else if (is(c, C_DIGIT) && at >= h->dull)
         rule_digits(h, at);
-    else if (is(c, C_UPPER | C_HIGH) && at && (h->p[at - 1] == ' ' || h->p[at - 1] == '\n' || h->p[at - 1] == '(' || h->p[at - 1] == '-'))
+    else if (is(c, C_UPPER | C_HIGH) && (!at || h->p[at - 1] == ' ' || h->p[at - 1] == '\n' || h->p[at - 1] == '(' || h->p[at - 1] == '-'))
         rule_capital(h, at);            /* most capitals stand elsewhere */
 }
 

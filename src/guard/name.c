@@ -1,5 +1,6 @@
 /* guard/name.c: names of people and postal addresses, by what is around them: fields, greetings, closings, and the address of mail they stand before. */
 #include "guard/hunt.h"
+#include "guard/names.h"
 
 enum { NAME_WORDS = 5, NAME_BYTES = 64 };
 
@@ -198,34 +199,101 @@ static bool after_phrase(const struct hunt *h, size_t at, size_t begin, uint32_t
     return bits & W_CLOSING && str_ends(between, S(", "));
 }
 
-void rule_capital(struct hunt *h, size_t at)
+/* What is around it says that a name begins here. */
+static bool rule_said(struct hunt *h, size_t at)
 {
     char before = at ? h->p[at - 1] : '\n';
     unsigned words;
     size_t begin, end;
-    if (before == '-' && rule_begin(h, at))
-        return;
     if (before == '\n') {
         if (!at || !after_closing(h, at))
-            return;
+            return false;
         end = name_end(h, at, &words);
-        if (words && (hunt_at(h, end) == '\n' || end == h->n))
-            person_add(h, at, end, RULE_person_greeting, 80);
-        return;
+        if (!words || (hunt_at(h, end) != '\n' && end != h->n))
+            return false;
+        person_add(h, at, end, RULE_person_greeting, 80);
+        return true;
     }
     if (before != ' ' && before != '(')
-        return;
+        return false;
     uint32_t bits = word_before(h, at, &begin);
     if (!(bits & W_GREETING) && hunt_at(h, at - 2) == '.')
-        return;                                                 /* "Dr. Keller", but not "as it is. Another sentence" */
+        return false;                                           /* "Dr. Keller", but not "as it is. Another sentence" */
     bool greeting = bits & W_GREETING && is(h->p[begin], C_UPPER) && (before == '(' || is(h->p[begin + 1], C_LOWER));
     if (!greeting && (before == '(' || !(bits & (W_INTRO | W_GIVEN))) && !after_phrase(h, at, begin, bits))
-        return;
+        return false;
     end = name_end(h, at, &words);
     if ((!greeting || (before == '(' && words == 1)) && is(hunt_at(h, at + 1), C_UPPER))
-        return;                                                 /* "the client RTSP session", "TODO (PEP 632)": an abbreviation */
-    if (words > !greeting && !is_company(h, at, end))
-        person_add(h, at, end, RULE_person_greeting, words > 1 ? 80 : 70);
+        return false;                                           /* "the client RTSP session", "TODO (PEP 632)": an abbreviation */
+    if (words <= !greeting || is_company(h, at, end))
+        return false;
+    person_add(h, at, end, RULE_person_greeting, words > 1 ? 80 : 70);
+    return true;
+}
+
+/* ---- names that are known as such ---- */
+
+/* How sure a given name and a surname are together; 0: not at all. `joined`: by an initial or a particle, as only names are. */
+static unsigned pair_score(unsigned given, unsigned surname, bool joined)
+{
+    if (!(given & NAMES_GIVEN) || !(surname & NAMES_SURNAME) || (given & surname & NAMES_WORD && !joined))
+        return 0;
+    return (given | surname) & NAMES_WORD ? 60 : 70;
+}
+
+/* "Henry Schein Inc.", "Bosch, GmbH". */
+static bool company_follows(const struct hunt *h, size_t end)
+{
+    size_t i = end + (hunt_at(h, end) == ',');
+    size_t k = hunt_at(h, i) == ' ' ? hunt_run(h, i + 1, C_LETTER, WORD_LONGEST) : 0;
+    return k && words_find(h->words, hunt_str(h, i + 1, i + 1 + k)) & W_COMPANY;
+}
+
+/* "Maria Keller", "Jan M. van der Berg", "Anna Maria Keller": a given name that is known, and a surname behind it. */
+static bool rule_listed(struct hunt *h, size_t at)
+{
+    size_t end = name_word(h, at), i = end;
+    if (end < at + 3 || hunt_at(h, end) != ' ')
+        return false;
+    char next = hunt_at(h, end + 1);
+    if (!is(next, C_UPPER | C_HIGH | C_LOWER))
+        return false;
+    unsigned given = names_find(hunt_str(h, at, end)), score = 0, best = 0;
+    bool joined = false;
+    if (!(given & NAMES_GIVEN))
+        return false;
+    for (int words = 0; words < 3 && hunt_at(h, i) == ' '; words++) {
+        unsigned n;
+        size_t from = i + 1, to = name_end(h, from, &n);        /* reads particles, too */
+        size_t last = from;
+        if (!n)
+            break;
+        while (!is(h->p[last], C_UPPER | C_HIGH))               /* behind the particles */
+            last++;
+        to = name_word(h, last);
+        if (is_street(h, last))
+            return false;                                       /* "51 Franklin Street" */
+        unsigned bits = names_find(hunt_str(h, last, to));
+        joined = joined || last > from || to - last < 3;
+        score = pair_score(given, bits, joined);
+        if (score && to - last > 2) {
+            best = score;
+            end = to;
+        } else if (to - last > 2 && !(bits & (NAMES_GIVEN | NAMES_SURNAME))) {
+            break;
+        }
+        i = to;
+    }
+    if (!best || is_company(h, at, end) || company_follows(h, end))
+        return false;
+    person_add(h, at, end, RULE_person_list, best);
+    return true;
+}
+
+void rule_capital(struct hunt *h, size_t at)
+{
+    if (!(at && h->p[at - 1] == '-' && rule_begin(h, at)) && !rule_said(h, at))
+        (void)rule_listed(h, at);
 }
 
 /* ---- around a name of one word ---- */

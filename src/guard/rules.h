@@ -71,6 +71,7 @@
     X(person_greeting, PERSON)        \
     X(person_mail, PERSON)            \
     X(person_column, PERSON)          \
+    X(person_list, PERSON)            \
     X(person_again, PERSON)           \
     X(address_field, ADDRESS)         \
     X(address_form, ADDRESS)          \

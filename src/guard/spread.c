@@ -174,7 +174,7 @@ void hunt_spread(struct hunt *h)
     for (size_t i = 0; i < found; i++) {
         str text = hunt_str(h, h->spans[i].begin, h->spans[i].end);
         if (h->spans[i].type == GUARD_PERSON)
-            add_name(h, t, text, 75, h->spans[i].score >= 70 && h->spans[i].rule != RULE_person_mail);
+            add_name(h, t, text, h->spans[i].rule == RULE_person_list ? h->spans[i].score : 75, h->spans[i].score >= 70 && h->spans[i].rule != RULE_person_mail);
         else if (h->spans[i].rule == RULE_email)
             add_local(h, t, text, i + 1 < found && h->spans[i + 1].rule == RULE_person_mail ? hunt_str(h, h->spans[i + 1].begin, h->spans[i + 1].end) : STR_NONE);
     }

@@ -196,6 +196,18 @@ static void cells_of_tables_are_what_their_column_says(void **state)
           "ADR;TYPE=home:;;<ADDRESS:Hauptstraße 5;Berlin;;10115;Germany>\n");
 }
 
+
+/* Without anything around them: a given name that is known, and a surname behind it. */
+static void names_that_are_known_are_found_in_running_text(void **state)
+{
+    (void)state;
+    FOUND("<PERSON:Maria Keller> was here.", "then <PERSON:Jan M. van der Berg> and (<PERSON:Anna Maria Keller>) came", "[26/05/14, 21:23] <PERSON:Rafaela Souza>: ok!", "by <PERSON:Eric S. Raymond>, 21 Dec",
+          "Present: <PERSON:Camila Teixeira>, <PERSON:Femke Smit>\n", "with <PERSON:Ingrid Hellstr\xC3\xB6m>, <ADDRESS:Skolv\xC3\xA4gen 43, 833 62 Malm\xC3\xB6>.", "fb00acaf (<PERSON:Piotr Nowak>  2026",
+          "<PERSON:Rafaela Souza>. Nobody else knows, but <PERSON:Souza> does");
+    FOUND("at 51 Franklin Street, Boston", "the Henry Schein Inc. catalogue", "San Antonio and Santa Barbara", "Will May Come", "Mark Down", "Visual Studio Code", "New Maria", "Maria", "Maria keller", "MARIA", "xMaria Keller",
+          "Maria  Keller", "Maria\nKeller", "the Grace Period", "In March April follows", "wohnt <ADDRESS:Via Giuseppe Rossi 12, 20121 Milano>.");
+}
+
 static void what_was_found_once_is_found_again(void **state)
 {
     (void)state;
@@ -389,6 +401,7 @@ int main(void)
         cmocka_unit_test(passports_need_a_word),
         cmocka_unit_test(keys_and_passwords_are_found_but_not_what_stands_for_them),
         cmocka_unit_test(names_and_addresses_are_found_by_what_is_around_them),
+        cmocka_unit_test(names_that_are_known_are_found_in_running_text),
         cmocka_unit_test(cells_of_tables_are_what_their_column_says),
         cmocka_unit_test(what_was_found_once_is_found_again),
         cmocka_unit_test(words_of_the_owner_are_found_or_left_alone),
