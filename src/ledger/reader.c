@@ -347,12 +347,14 @@ static void audit_body(struct audit *t, const struct ledger_seen *s, int64_t id,
 
 static void audit_row(struct audit *t, const struct ledger_seen *s)
 {
+    struct row_part parts[ROW_PARTS_MAX];
+    size_t n = row_parts(&s->row, parts);
     struct digest want;
     char what[160];
     if (s->seq != t->seq + 1) {
         snprintf(what, sizeof what, "row %lld is missing", (long long)t->seq + 1);
         found(t, s->seq, what);
-    } else if (row_hash(t->sha, &t->scratch, s, &t->head, &want) != ERR_OK || !digest_eq(&want, &s->hash)) {
+    } else if (row_hash(t->sha, &t->scratch, s, parts, n, &t->head, &want) != ERR_OK || !digest_eq(&want, &s->hash)) {
         found(t, s->seq, "its hash does not follow from its contents and the row before it");
     }
     t->seq = s->seq;

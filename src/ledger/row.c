@@ -26,16 +26,20 @@ const char row_columns[] =
 
 static void *at(const struct ledger_row *r, const struct row_field *f) { return (char *)(uintptr_t)r + f->offset; }
 
+#define NULL_I ROW_NULL_I
+#define NULL_F NAN
+#define NULL_T STR_NONE
+#define NULL_D NULL
+static const struct ledger_row nothing = {
+#define X(type, name, otel, help) .name = NULL_##type,
+    ROW_FIELDS(X)
+#undef X
+};
+
 void row_init(struct ledger_row *r, enum row_kind kind)
 {
-    memset(r, 0, sizeof *r);
+    *r = nothing;
     r->kind = kind;
-    for (size_t i = 0; i < row_n_fields; i++) {
-        if (row_fields[i].type == 'I')
-            *(int64_t *)at(r, &row_fields[i]) = ROW_NULL_I;
-        else if (row_fields[i].type == 'F')
-            *(double *)at(r, &row_fields[i]) = NAN;
-    }
 }
 
 const char *row_kind_name(enum row_kind k)
@@ -44,24 +48,39 @@ const char *row_kind_name(enum row_kind k)
     return (unsigned)k < sizeof names / sizeof *names ? names[k] : "unknown";
 }
 
-static bool is_null(const struct ledger_row *r, const struct row_field *f)
+/* Where each field lies, without what else is known of it: this is walked twice a call. */
+static const struct { uint16_t offset; char type; } places[] = {
+#define X(type, name, otel, help) { offsetof(struct ledger_row, name), KIND_##type },
+    ROW_FIELDS(X)
+#undef X
+};
+_Static_assert(sizeof places / sizeof *places <= ROW_PARTS_MAX, "room for every field");
+
+size_t row_parts(const struct ledger_row *r, struct row_part out[ROW_PARTS_MAX])
 {
-    switch (f->type) {
-    case 'I': return *(int64_t *)at(r, f) == ROW_NULL_I;
-    case 'F': return isnan(*(double *)at(r, f));
-    case 'T': return !((str *)at(r, f))->p;
-    default:  return !*(const struct digest **)at(r, f);
+    size_t n = 0;
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        const void *v = (const char *)r + places[i].offset;
+        const str *text = v;
+        bool there;
+        switch (places[i].type) {
+        case 'I': there = *(const int64_t *)v != ROW_NULL_I; break;
+        case 'F': there = !isnan(*(const double *)v); break;
+        case 'T': there = text->p != NULL; break;
+        default:  there = *(const struct digest *const *)v != NULL; break;
+        }
+        if (there)
+            out[n++] = (struct row_part){ (uint8_t)i, places[i].type != 'T' || json_plain(*text) == text->n };
     }
+    return n;
 }
 
-enum err row_bind(sqlite3_stmt *q, const struct ledger_row *r)
+enum err row_bind(sqlite3_stmt *q, const struct ledger_row *r, const struct row_part *parts, size_t n)
 {
     int bad = 0;
-    for (size_t i = 0; i < row_n_fields; i++) {
-        const struct row_field *f = &row_fields[i];
-        int k = (int)i + 5;
-        if (is_null(r, f))
-            continue;                   /* unbound is NULL */
+    for (size_t i = 0; i < n; i++) {    /* unbound is NULL */
+        const struct row_field *f = &row_fields[parts[i].field];
+        int k = parts[i].field + 5;
         switch (f->type) {
         case 'I': bad |= sqlite3_bind_int64(q, k, *(int64_t *)at(r, f)); break;
         case 'F': bad |= sqlite3_bind_double(q, k, *(double *)at(r, f)); break;
@@ -107,24 +126,23 @@ void row_read(sqlite3_stmt *q, struct ledger_seen *out)
     }
 }
 
-/* A text that needs no escape, which is nearly every one, is copied in one go. */
-static enum err put_text(struct buf *b, str text)
+static enum err put_text(struct buf *b, str text, bool plain)
 {
     enum err e = buf_reserve(b, text.n + 2);
     if (e)
         return e;
     b->p[b->n++] = '"';
-    size_t plain = json_plain(text);
-    if (plain)
-        memcpy(b->p + b->n, text.p, plain);
-    b->n += plain;
-    if (plain < text.n)
-        e = json_escape(b, str_skip(text, plain));
+    if (!plain)
+        e = json_escape(b, text);
+    else if (text.n)
+        memcpy(b->p + b->n, text.p, text.n);
+    b->n += plain ? text.n : 0;
     return e ? e : buf_putc(b, '"');
 }
 
-static enum err put_field(struct buf *b, const struct ledger_row *row, const struct row_field *f)
+static enum err put_field(struct buf *b, const struct ledger_row *row, const struct row_part *part)
 {
+    const struct row_field *f = &row_fields[part->field];
     char number[STR_I64];
     struct json_out o;
     enum err e = buf_reserve(b, f->key.n + HEX_DIGEST + 2);      /* enough for all but a text */
@@ -133,7 +151,7 @@ static enum err put_field(struct buf *b, const struct ledger_row *row, const str
     (void)buf_put(b, f->key);
     switch (f->type) {
     case 'I': return buf_put(b, str_from_i64(*(int64_t *)at(row, f), number));
-    case 'T': return put_text(b, *(str *)at(row, f));
+    case 'T': return put_text(b, *(str *)at(row, f), part->plain);
     case 'D':
         b->p[b->n] = b->p[b->n + HEX_DIGEST + 1] = '"';
         hex_encode((*(const struct digest **)at(row, f))->b, sizeof(struct digest), b->p + b->n + 1);
@@ -147,7 +165,7 @@ static enum err put_field(struct buf *b, const struct ledger_row *row, const str
 }
 
 /* Two of these are made for every call, so the keys are ready with their commas and quotes. */
-enum err ledger_canonical(struct buf *b, const struct ledger_seen *row)
+static enum err put_row(struct buf *b, const struct ledger_seen *row, const struct row_part *parts, size_t n_parts)
 {
     char n[2][STR_I64];
     str seq = str_from_i64(row->seq, n[0]), schema = str_from_i64(row->schema, n[1]), kind = str_of(row_kind_name(row->row.kind));
@@ -155,16 +173,21 @@ enum err ledger_canonical(struct buf *b, const struct ledger_seen *row)
     enum err e = ERR_OK;
     for (size_t i = 0; i < sizeof head / sizeof *head && !e; i++)
         e = buf_put(b, head[i]);
-    for (size_t i = 0; i < row_n_fields && !e; i++)
-        if (!is_null(&row->row, &row_fields[i]))
-            e = put_field(b, &row->row, &row_fields[i]);
+    for (size_t i = 0; i < n_parts && !e; i++)
+        e = put_field(b, &row->row, &parts[i]);
     return e ? e : buf_putc(b, '}');
 }
 
-enum err row_hash(struct sha256 *h, struct buf *b, const struct ledger_seen *row, const struct digest *previous, struct digest *out)
+enum err ledger_canonical(struct buf *b, const struct ledger_seen *row)
+{
+    struct row_part parts[ROW_PARTS_MAX];
+    return put_row(b, row, parts, row_parts(&row->row, parts));
+}
+
+enum err row_hash(struct sha256 *h, struct buf *b, const struct ledger_seen *row, const struct row_part *parts, size_t n, const struct digest *previous, struct digest *out)
 {
     buf_clear(b);
-    enum err e = ledger_canonical(b, row);
+    enum err e = put_row(b, row, parts, n);
     if (e)
         return e;
     sha256_begin(h);

@@ -25,12 +25,16 @@ enum err store_head(sqlite3 *db, int64_t *seq, struct digest *head);
 int64_t store_last_body(sqlite3 *db);                                           /* the highest id that any body has ever had; -1: it cannot be read */
 
 /* row.c */
-enum err row_bind(sqlite3_stmt *q, const struct ledger_row *r);                 /* parameters 4… */
+/* The fields of a row that are not NULL, in their order, found once for all that is done with them; how many. */
+enum { ROW_PARTS_MAX = 128 };
+struct row_part { uint8_t field; bool plain; };         /* of row_fields. plain: no text, or one that needs no escape */
+size_t row_parts(const struct ledger_row *r, struct row_part out[ROW_PARTS_MAX]);
+enum err row_bind(sqlite3_stmt *q, const struct ledger_row *r, const struct row_part *parts, size_t n);         /* parameters 5… */
 void row_read(sqlite3_stmt *q, struct ledger_seen *out);                        /* columns seq, schema, kind, hash, fields… */
 extern const char row_columns[];                                                /* ", at_us, call_id, …" */
 
 /* SHA-256(previous || canonical form), the canonical form being left in `b`. */
-enum err row_hash(struct sha256 *h, struct buf *b, const struct ledger_seen *row, const struct digest *previous, struct digest *out);
+enum err row_hash(struct sha256 *h, struct buf *b, const struct ledger_seen *row, const struct row_part *parts, size_t n, const struct digest *previous, struct digest *out);
 /* What a row says of a body: salted, keyed when `key` is given. */
 struct digest body_hash(struct sha256 *h, const struct seal_key *key, const uint8_t salt[SALT], const str *slices, size_t n);
 
@@ -81,6 +85,8 @@ struct ledger {
     bool has_key, outage;
     bool empty_wal;                     /* the log is to be emptied after this batch, whatever its size */
     bool busy;                          /* many waited in this batch */
+    uint8_t salts[32 * SALT];           /* drawn and not used yet: the first so many bytes */
+    size_t salts_left;
 };
 
 /* checkpoint.c */

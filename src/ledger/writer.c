@@ -185,17 +185,34 @@ done:
     return err;
 }
 
+/* A text that is not UTF-8 (a header may hold anything) would not come back from SQLite as it went in. */
+static void clean_texts(struct ledger *l, struct ledger_row *row, const struct row_part *parts, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        str *s = (str *)((char *)row + row_fields[parts[i].field].offset);
+        if (parts[i].plain || (str_is_utf8(*s) && str_index(*s, '\0') == s->n))
+            continue;
+        *s = arena_str(&l->arena, *s);
+        for (size_t k = 0; s->p && k < s->n; k++)
+            if ((unsigned char)s->p[k] >= 0x80 || !s->p[k])
+                ((char *)(uintptr_t)s->p)[k] = '?';
+    }
+}
+
 static enum err insert_row(struct ledger *l, const struct ledger_row *row)
 {
     struct ledger_seen s = { .seq = l->seq + 1, .schema = LEDGER_SCHEMA, .row = *row };
+    struct row_part parts[ROW_PARTS_MAX];
     struct digest hash;
-    enum err e = row_hash(l->sha, &l->canonical, &s, &l->head, &hash);
+    size_t n = row_parts(row, parts);
+    clean_texts(l, &s.row, parts, n);
+    enum err e = row_hash(l->sha, &l->canonical, &s, parts, n, &l->head, &hash);
     if (e)
         return e;
     sqlite3_stmt *q = l->insert_row;
     int bad = sqlite3_bind_int64(q, 1, s.seq) | sqlite3_bind_int(q, 2, LEDGER_SCHEMA) | sqlite3_bind_int(q, 3, row->kind);
     bad |= sqlite3_bind_blob(q, 4, hash.b, sizeof hash.b, SQLITE_STATIC);
-    int rc = bad || row_bind(q, row) ? SQLITE_ERROR : sqlite3_step(q);
+    int rc = bad || row_bind(q, &s.row, parts, n) ? SQLITE_ERROR : sqlite3_step(q);
     sqlite3_reset(q);
     sqlite3_clear_bindings(q);
     if (rc != SQLITE_DONE)
@@ -205,20 +222,17 @@ static enum err insert_row(struct ledger *l, const struct ledger_row *row)
     return ERR_OK;
 }
 
-/* A text that is not UTF-8 (a header may hold anything) would not come back from SQLite as it went in. */
-static void clean_texts(struct ledger *l, struct ledger_row *row)
+/* Drawn many at a time: asking the kernel for each costs as much as hashing 200 bytes. None stays behind once it is used. */
+static void take_salts(struct ledger *l, uint8_t to[2][SALT])
 {
-    for (size_t i = 0; i < row_n_fields; i++) {
-        if (row_fields[i].type != 'T')
-            continue;
-        str *s = (str *)((char *)row + row_fields[i].offset);
-        if (!s->p || json_plain(*s) == s->n || (str_is_utf8(*s) && str_index(*s, '\0') == s->n))
-            continue;
-        *s = arena_str(&l->arena, *s);
-        for (size_t k = 0; s->p && k < s->n; k++)
-            if ((unsigned char)s->p[k] >= 0x80 || !s->p[k])
-                ((char *)(uintptr_t)s->p)[k] = '?';
+    const size_t n = 2 * SALT;
+    if (l->salts_left < n) {
+        l->o.rng.fill(&l->o.rng, l->salts, sizeof l->salts);
+        l->salts_left = sizeof l->salts;
     }
+    l->salts_left -= n;
+    memcpy(to, l->salts + l->salts_left, n);
+    explicit_bzero(l->salts + l->salts_left, n);
 }
 
 static enum err write_entry(struct ledger *l, struct ledger_entry *e)
@@ -226,9 +240,8 @@ static enum err write_entry(struct ledger *l, struct ledger_entry *e)
     uint8_t salt[2][SALT] = { 0 };
     struct digest request, upstream, response, variables, rendered;
     if (e->request.n || e->upstream.n || e->response.n || e->variables.n || e->rendered.n)
-        l->o.rng.fill(&l->o.rng, salt, sizeof salt);
+        take_salts(l, salt);
     arena_reset(&l->arena);
-    clean_texts(l, &e->row);
     enum err err = take_body(l, e, &e->request, salt[0], &request, &e->row.request_hash, &e->row.request_body);
     if (!err && !same_bytes(&e->request, &e->upstream))
         err = take_body(l, e, &e->upstream, salt[0], &upstream, &e->row.upstream_hash, NULL);
