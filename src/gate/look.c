@@ -14,7 +14,7 @@ enum {
     LOOK_MOST = 16,                     /* of a piece: more may be in it, so its halves are shown; as the schema below says */
     LOOK_TOKENS = 1200,                 /* of an answer: so many texts of 60 bytes */
     LOOK_REPLY = 1 << 20,
-    LOOK_WORDS = 1024
+    LOOK_WORDS = LOOK_PIECES * LOOK_MOST
 };
 
 struct gate_look {
@@ -146,7 +146,9 @@ static enum err take_found(struct gate_req *r, struct gate_look *k, bool *full)
     found = json_member(v, S("found"));
     if (json_type(found) != JSON_ARRAY)
         return ERR_UPSTREAM;
-    for (json m = json_first(found); json_type(m) != JSON_NONE && k->n < LOOK_WORDS; m = json_next(m)) {
+    for (json m = json_first(found); json_type(m) != JSON_NONE; m = json_next(m)) {
+        if (k->n == LOOK_WORDS)
+            return ERR_LIMIT;           /* what is beyond would leave */
         struct guard_word w = { .type = json_is(json_member(m, S("type")), S("ADDRESS")) ? GUARD_ADDRESS : GUARD_PERSON };
         if (json_text(r->a, json_member(m, S("text")), &w.text) == ERR_OK && is_plausible(w.type, w.text))
             k->words[k->n++] = w;

@@ -834,6 +834,9 @@ class Looked(unittest.TestCase):
             status, _, data = self.chat(self.TEXT)
             self.assertEqual((status, self.cloud.seen), (403, []), (self.now, data))
             self.assertIn("does not leave", json.loads(data)["error"]["message"])
+        bad["more than it was asked for"] = [f"Person{chr(97 + i % 26)}{chr(97 + i // 26 % 26)}{chr(97 + i // 676)} Family" for i in range(2000)]
+        self.now = "more than it was asked for"
+        self.assertEqual((self.chat(self.TEXT)[0], self.cloud.seen), (403, []))
         self.now = "an error"
         self.assertEqual(self.chat("Tell it in 300 KB. " + "Abc " * 75000)[0], 403)
         self.assertEqual(self.cloud.seen, [])
