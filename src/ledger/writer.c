@@ -186,17 +186,20 @@ done:
 }
 
 /* A text that is not UTF-8 (a header may hold anything) would not come back from SQLite as it went in. */
-static void clean_texts(struct ledger *l, struct ledger_row *row, const struct row_part *parts, size_t n)
+static enum err clean_texts(struct ledger *l, struct ledger_row *row, const struct row_part *parts, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         str *s = (str *)((char *)row + row_fields[parts[i].field].offset);
         if (parts[i].plain || (str_is_utf8(*s) && str_index(*s, '\0') == s->n))
             continue;
         *s = arena_str(&l->arena, *s);
-        for (size_t k = 0; s->p && k < s->n; k++)
+        if (!s->p)
+            return ERR_MEMORY;
+        for (size_t k = 0; k < s->n; k++)
             if ((unsigned char)s->p[k] >= 0x80 || !s->p[k])
                 ((char *)(uintptr_t)s->p)[k] = '?';
     }
+    return ERR_OK;
 }
 
 static enum err insert_row(struct ledger *l, const struct ledger_row *row)
@@ -205,8 +208,9 @@ static enum err insert_row(struct ledger *l, const struct ledger_row *row)
     struct row_part parts[ROW_PARTS_MAX];
     struct digest hash;
     size_t n = row_parts(row, parts);
-    clean_texts(l, &s.row, parts, n);
-    enum err e = row_hash(l->sha, &l->canonical, &s, parts, n, &l->head, &hash);
+    enum err e = clean_texts(l, &s.row, parts, n);
+    if (!e)
+        e = row_hash(l->sha, &l->canonical, &s, parts, n, &l->head, &hash);
     if (e)
         return e;
     sqlite3_stmt *q = l->insert_row;
