@@ -239,29 +239,21 @@ static struct digest names_of(const struct guard_entry *e)
     return hmac_sha256((str){ (const char *)both.b, sizeof both.b }, e->vault);
 }
 
-/* Each type that a list of the section names goes to `use`. */
-static void types_listed(struct option_reader *r, const struct yaml_node *section, const char *key, const struct guard_entry *e, const struct option_list *l, struct guard_rules *to,
-                         void (*use)(struct option_reader *r, struct yaml_place at, enum guard_type t, struct guard_rules *to))
+/* The types that a list of the section names: they are left as they are, or (`keep_form`) replaced by others of their form. */
+static void types_listed(struct option_reader *r, const struct yaml_node *section, const char *key, const struct guard_entry *e, const struct option_list *l, bool keep_form, struct guard_rules *to)
 {
     enum guard_type t;
     const struct yaml_node *m = first_text(yaml_member(section, str_of(key)));
-    for (size_t i = 0; m && i < l->n; i++, m = m->next)
-        if (type_named(r, e, m->at, key, l->v[i], &t))
-            use(r, m->at, t, to);
-}
-
-static void leave_type(struct option_reader *r, struct yaml_place at, enum guard_type t, struct guard_rules *to)
-{
-    (void)r;
-    (void)at;
-    to->types[t].action = GUARD_OFF;
-}
-
-static void keep_form(struct option_reader *r, struct yaml_place at, enum guard_type t, struct guard_rules *to)
-{
-    to->types[t].surrogate = true;
-    if (!placeholder_has_surrogate(t))
-        yaml_complain(r->report, at, "guard.surrogates: there is no form that values of %s could keep", t < GUARD_OWN ? guard_type_name(NULL, t) : "types of your own");
+    for (size_t i = 0; m && i < l->n; i++, m = m->next) {
+        if (!type_named(r, e, m->at, key, l->v[i], &t))
+            continue;
+        if (!keep_form)
+            to->types[t].action = GUARD_OFF;
+        else if (placeholder_has_surrogate(t))
+            to->types[t].surrogate = true;
+        else
+            yaml_complain(r->report, m->at, "guard.%s: there is no form that values of %s could keep", key, t < GUARD_OWN ? guard_type_name(NULL, t) : "types of your own");
+    }
 }
 
 enum err guard_load(struct option_reader *r, const struct yaml_node *section, str beside_vault, str beside_key, struct guard_entry *e, struct gate_guard *out)
@@ -282,8 +274,8 @@ enum err guard_load(struct option_reader *r, const struct yaml_node *section, st
     out->all.types[GUARD_SECRET].restore = e->restore_secrets ? GUARD_RESTORE : GUARD_RESTORE_UNSET;
     for (int k = 0; k < GUARD_N_TYPES; k++)
         out->all.types[k].least = (uint8_t)e->least[k];
-    types_listed(r, section, "leave", e, &e->leave, &out->all, leave_type);
-    types_listed(r, section, "surrogates", e, &e->surrogates, &out->all, keep_form);
+    types_listed(r, section, "leave", e, &e->leave, false, &out->all);
+    types_listed(r, section, "surrogates", e, &e->surrogates, true, &out->all);
     if (e->key.value.n) {
         struct seal_key unused;
         if (!vault_key_read(e->key.value, &unused))
