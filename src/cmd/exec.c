@@ -120,15 +120,15 @@ static int start(char **argv)
 }
 
 /* The program is in our process group, so Ctrl-C reaches it; what it makes of that decides, so we do not end before it. */
-static int run_beside(struct reach *r, char **argv)
+static int run_beside(struct reach *r, struct child *k, char **argv)
 {
-    struct child k = { .loop = r->loop };
-    if (io_signal_init(r->loop, &k.ended, SIGCHLD, on_child) != ERR_OK)
+    k->loop = r->loop;
+    if (io_signal_init(r->loop, &k->ended, SIGCHLD, on_child) != ERR_OK)
         return cmd_fail(EXIT_FAILED, NULL, "signals cannot be watched");
     signal(SIGINT, SIG_IGN);
     signal(SIGQUIT, SIG_IGN);
-    k.pid = fork();
-    if (k.pid == 0) {
+    k->pid = fork();
+    if (k->pid == 0) {
         sigset_t none;
         sigemptyset(&none);
         sigprocmask(SIG_SETMASK, &none, NULL);
@@ -136,17 +136,18 @@ static int run_beside(struct reach *r, char **argv)
         signal(SIGQUIT, SIG_DFL);
         _exit(start(argv));
     }
-    while (k.pid > 0 && !k.done)
+    while (k->pid > 0 && !k->done)
         io_loop_run(r->loop);
-    io_signal_close(&k.ended, on_signal_closed);
-    if (k.pid < 0)
+    io_signal_close(&k->ended, on_signal_closed);
+    if (k->pid < 0)
         return cmd_fail(EXIT_FAILED, NULL, "no process can be started: %s", strerror(errno));
-    return WIFEXITED(k.status) ? WEXITSTATUS(k.status) : 128 + WTERMSIG(k.status);
+    return WIFEXITED(k->status) ? WEXITSTATUS(k->status) : 128 + WTERMSIG(k->status);
 }
 
 static int exec_run(struct cmd *c)
 {
     struct reach r = { 0 };
+    struct child k = { 0 };             /* lives until the loop has closed what watches it, in reach_close() */
     int code = reach_open(&r, c, c->argc ? REACH_LISTEN : REACH_RUNNING);
     if (code != EXIT_DONE) {
         reach_close(&r);
@@ -163,10 +164,10 @@ static int exec_run(struct cmd *c)
         app_warm(&r.app);
         fprintf(stderr, "%shearth serves on http://127.0.0.1:%u until %s ends%s\n", term_err("2"), port, c->argv[0], term_err("0"));
         c->argv[c->argc] = NULL;
-        code = run_beside(&r, c->argv);
+        code = run_beside(&r, &k, c->argv);
     } else {
         c->argv[c->argc] = NULL;        /* argv had at least the command's own name before, so there is room */
-        return start(c->argv);
+        code = start(c->argv);
     }
     reach_close(&r);
     return code;

@@ -44,7 +44,7 @@ class Exec(unittest.TestCase):
             r = self.run_exec("--task", "plan", "sh", "-c", 'echo "$1 $ANTHROPIC_MODEL $AIDER_MODEL $OPENAI_API_KEY $NO_PROXY"; exit 7', "x", "--model", NO_PROXY="a.example", HEARTH_KEY="hk-1")
             self.assertEqual((r.returncode, r.stdout), (7, "--model task/plan openai/task/plan hk-1 a.example,127.0.0.1,localhost\n"), r.stderr)
             r = self.run_exec("no-such-program")
-            self.assertEqual(r.returncode, 127)
+            self.assertEqual(r.returncode, 127, r.stderr)
             self.assertIn("no-such-program cannot be started", r.stderr)
 
     def test_a_killed_program_is_told_from_one_that_fails(self):

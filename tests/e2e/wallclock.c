@@ -1,27 +1,26 @@
 /* Preloaded by test_machine.py: the wall clock stands off by as many seconds as the file $WALLCLOCK says, 8 bytes; the monotonic one is the system's. */
 #define _GNU_SOURCE
-#include <dlfcn.h>
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <time.h>
+#include <unistd.h>
 
 static volatile const int64_t *offset;
-static int (*real_gettime)(clockid_t, struct timespec *);
 
 __attribute__((constructor)) static void begin(void)
 {
     int fd = open(getenv("WALLCLOCK"), O_RDONLY | O_CLOEXEC);
     void *at = mmap(NULL, sizeof *offset, PROT_READ, MAP_SHARED, fd, 0);
     offset = at == MAP_FAILED ? NULL : at;
-    real_gettime = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
 }
 
 int clock_gettime(clockid_t id, struct timespec *t)
 {
-    int rc = real_gettime(id, t);
+    int rc = (int)syscall(SYS_clock_gettime, id, t);      /* not the next library's: a sanitizer asks before anything is set up */
     if (rc == 0 && offset && (id == CLOCK_REALTIME || id == CLOCK_REALTIME_COARSE))
         t->tv_sec += *offset;
     return rc;
