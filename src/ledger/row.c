@@ -78,9 +78,9 @@ size_t row_parts(const struct ledger_row *r, struct row_part out[ROW_PARTS_MAX])
 enum err row_bind(sqlite3_stmt *q, const struct ledger_row *r, const struct row_part *parts, size_t n)
 {
     int bad = 0;
-    for (size_t i = 0; i < n; i++) {    /* unbound is NULL */
+    for (size_t i = 0; i < n; i++) {
         const struct row_field *f = &row_fields[parts[i].field];
-        int k = parts[i].field + 5;
+        int k = (int)i + 5;
         switch (f->type) {
         case 'I': bad |= sqlite3_bind_int64(q, k, *(int64_t *)at(r, f)); break;
         case 'F': bad |= sqlite3_bind_double(q, k, *(double *)at(r, f)); break;

@@ -29,7 +29,7 @@ int64_t store_last_body(sqlite3 *db);                                           
 enum { ROW_PARTS_MAX = 128 };
 struct row_part { uint8_t field; bool plain; };         /* of row_fields. plain: no text, or one that needs no escape */
 size_t row_parts(const struct ledger_row *r, struct row_part out[ROW_PARTS_MAX]);
-enum err row_bind(sqlite3_stmt *q, const struct ledger_row *r, const struct row_part *parts, size_t n);         /* parameters 5… */
+enum err row_bind(sqlite3_stmt *q, const struct ledger_row *r, const struct row_part *parts, size_t n);         /* parameters 5…, in the order of the parts */
 void row_read(sqlite3_stmt *q, struct ledger_seen *out);                        /* columns seq, schema, kind, hash, fields… */
 extern const char row_columns[];                                                /* ", at_us, call_id, …" */
 
@@ -37,6 +37,21 @@ extern const char row_columns[];                                                
 enum err row_hash(struct sha256 *h, struct buf *b, const struct ledger_seen *row, const struct row_part *parts, size_t n, const struct digest *previous, struct digest *out);
 /* What a row says of a body: salted, keyed when `key` is given. */
 struct digest body_hash(struct sha256 *h, const struct seal_key *key, const uint8_t salt[SALT], const str *slices, size_t n);
+
+/* insert.c */
+/* The statements that write rows, by the fields that these have: the INSERT_SHAPES used last. The writer's alone; all zero at first. */
+enum { INSERT_SHAPES = 32 };
+struct inserter {
+    struct insert_shape {
+        sqlite3_stmt *q;                /* NULL: none yet */
+        uint64_t used;                  /* when, as in `now` */
+        uint8_t n, fields[ROW_PARTS_MAX];
+    } shapes[INSERT_SHAPES];
+    uint64_t now;                       /* counts rows */
+};
+/* Parameters: seq, schema, kind, hash, and the parts in their order. Belongs to the inserter, until its next call. NULL: sqlite3_errmsg says why. */
+sqlite3_stmt *insert_statement(struct inserter *in, sqlite3 *db, const struct row_part *parts, size_t n);
+void insert_close(struct inserter *in);
 
 struct checkpointer {
     struct ledger *l;
@@ -51,7 +66,7 @@ struct ledger {
     char path[4096], lock_path[4104], key_path[4104];
     int lock_fd;
     sqlite3 *db;
-    sqlite3_stmt *insert_row, *insert_body, *begin, *commit;
+    sqlite3_stmt *insert_body, *begin, *commit;
     struct queue queue;
     pthread_t writer;
     struct checkpointer patient, eager;
@@ -80,6 +95,7 @@ struct ledger {
     struct sha256 *sha;
     ZSTD_CCtx *zstd;
     struct buf packed, canonical, joined;
+    struct inserter inserter;
     struct arena arena;
     struct seal_key key;
     bool has_key, outage;

@@ -213,12 +213,13 @@ static enum err insert_row(struct ledger *l, const struct ledger_row *row)
         e = row_hash(l->sha, &l->canonical, &s, parts, n, &l->head, &hash);
     if (e)
         return e;
-    sqlite3_stmt *q = l->insert_row;
+    sqlite3_stmt *q = insert_statement(&l->inserter, l->db, parts, n);
+    if (!q)
+        return ERR_STORE;
     int bad = sqlite3_bind_int64(q, 1, s.seq) | sqlite3_bind_int(q, 2, LEDGER_SCHEMA) | sqlite3_bind_int(q, 3, row->kind);
     bad |= sqlite3_bind_blob(q, 4, hash.b, sizeof hash.b, SQLITE_STATIC);
     int rc = bad || row_bind(q, &s.row, parts, n) ? SQLITE_ERROR : sqlite3_step(q);
     sqlite3_reset(q);
-    sqlite3_clear_bindings(q);
     if (rc != SQLITE_DONE)
         return ERR_STORE;
     l->seq = s.seq;
@@ -625,13 +626,7 @@ static enum err take_lock(struct ledger *l, char why[256])
 
 static enum err prepare(struct ledger *l, char why[256])
 {
-    char sql[8192];
-    size_t n = (size_t)snprintf(sql, sizeof sql, "INSERT INTO row (seq, schema, kind, hash%s) VALUES (?1, ?2, ?3, ?4", row_columns);
-    for (size_t i = 0; i < row_n_fields; i++)
-        n += (size_t)snprintf(sql + n, sizeof sql - n, ", ?%zu", i + 5);
-    snprintf(sql + n, sizeof sql - n, ")");
-    if (sqlite3_prepare_v3(l->db, sql, -1, SQLITE_PREPARE_PERSISTENT, &l->insert_row, NULL) != SQLITE_OK ||
-        sqlite3_prepare_v3(l->db, "BEGIN IMMEDIATE", -1, SQLITE_PREPARE_PERSISTENT, &l->begin, NULL) != SQLITE_OK ||
+    if (sqlite3_prepare_v3(l->db, "BEGIN IMMEDIATE", -1, SQLITE_PREPARE_PERSISTENT, &l->begin, NULL) != SQLITE_OK ||
         sqlite3_prepare_v3(l->db, "COMMIT", -1, SQLITE_PREPARE_PERSISTENT, &l->commit, NULL) != SQLITE_OK ||
         sqlite3_prepare_v3(l->db, "INSERT INTO body (id, kind, size, truncated, at_us, salt, data) VALUES (?7, ?1, ?2, ?3, ?4, ?5, ?6)", -1, SQLITE_PREPARE_PERSISTENT,
                            &l->insert_body, NULL) != SQLITE_OK) {
@@ -699,7 +694,7 @@ static enum err open_parts(struct ledger *l, char why[256])
 
 static void close_parts(struct ledger *l)
 {
-    sqlite3_finalize(l->insert_row);
+    insert_close(&l->inserter);
     sqlite3_finalize(l->insert_body);
     sqlite3_finalize(l->begin);
     sqlite3_finalize(l->commit);
