@@ -2,7 +2,7 @@
 import http.client, json, os, pathlib, signal, socket, struct, threading, time, unittest
 
 from scripted import Raw, chunk, event, reply, sse, whole
-from world import World, wait_for
+from world import World, memory, wait_for
 
 PATHS = {"openai": "/v1/chat/completions", "anthropic": "/v1/messages", "ollama": "/api/chat", "responses": "/v1/responses"}
 ENDS = {"openai": b"[DONE]", "anthropic": b"message_stop", "ollama": b'"done":true', "responses": b"response.completed"}     # of a stream that is whole
@@ -59,7 +59,7 @@ class Faulty(unittest.TestCase):
         wait_for(lambda: self.memory() < self.base[0] + 40, 20)
 
     def memory(self):
-        return next(int(line.split()[1]) for line in pathlib.Path(self.proc, "status").read_text().splitlines() if line.startswith("VmRSS")) / 1024
+        return memory(self.w.server.pid)[0] / 1024
 
     def descriptors(self):
         """Without the connections that it keeps to its upstream for the next call."""

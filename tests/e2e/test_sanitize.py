@@ -4,7 +4,8 @@
 """
 import argparse, csv, io, json, os, pathlib, pty, random, re, select, shutil, signal, subprocess, sys, tempfile, time, unittest
 
-HEARTH = os.path.abspath(sys.argv[1])
+from world import HEARTH, SANITIZED
+
 LIMIT = 200 << 20
 DEV = pathlib.Path("../shared/pii/dev.jsonl")
 TOKEN = re.compile(r"\[[A-Z_]+_[a-z2-7]{5,26}(-[a-z2-7]+)?\]")
@@ -422,7 +423,7 @@ class Large(Folder):
         start = time.monotonic()
         pid = os.posix_spawn(HEARTH, [HEARTH, "sanitize", *map(str, args), *self.vault], os.environ, file_actions=[(os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0)])
         _, status, usage = os.wait4(pid, 0)
-        return os.waitstatus_to_exitcode(status), usage.ru_maxrss * 1024, time.monotonic() - start
+        return os.waitstatus_to_exitcode(status), 0 if SANITIZED else usage.ru_maxrss * 1024, time.monotonic() - start
 
     def large(self, name, block, size):
         p = self.data / name
@@ -443,9 +444,11 @@ class Large(Folder):
         self.assertEqual(subprocess.run(["cmp", p, back / name]).returncode, 0, "what comes back is what was there")
         return p, out / name
 
+    @unittest.skipIf(SANITIZED, "measures memory")
     def test_64_mb_at_once(self):
         self.large("whole.log", self.block(), 64_000_000)
 
+    @unittest.skipIf(SANITIZED, "measures memory")
     def test_64_mb_of_json_lines(self):
         line = (json.dumps(OBJECT) + "\n").encode()
         _, out = self.large("whole.jsonl", line * 4000, 64_000_000 // len(line) * len(line))
@@ -471,6 +474,7 @@ class Large(Folder):
         self.assertNotIn("keller@", text)
         self.assertEqual(len(json.loads(text)), 2000 * (68_000_000 // len(block)) + 1)
 
+    @unittest.skipIf(SANITIZED, "measures memory")
     def test_many_at_once_share_the_memory(self):
         block = self.block()
         for i in range(6):

@@ -2,7 +2,7 @@
 and the descriptors that it had before."""
 import gzip, http.client, json, os, pathlib, resource, socket, struct, time, unittest
 
-from world import World, wait_for
+from world import World, memory, wait_for
 
 BODY = b'{"model":"gone","messages":[{"role":"user","content":"x"}]}'
 HOST = b"Host: 127.0.0.1:%d\r\n"
@@ -29,8 +29,7 @@ class Security(unittest.TestCase):
         cls.w.close()
 
     def now(self):
-        rss = next(int(line.split()[1]) for line in pathlib.Path(self.proc, "status").read_text().splitlines() if line.startswith("VmRSS"))
-        return rss, len(os.listdir(self.proc + "/fd"))
+        return memory(self.w.server.pid)
 
     def alive(self):
         begin = time.monotonic()
