@@ -1,5 +1,5 @@
 """Faults of upstreams and clients: what each comes to, what is on record of it, and that others are served meanwhile."""
-import json, resource, socket, time, unittest
+import json, resource, socket, time, types, unittest
 
 from faulty import ENDS, Faulty, PATHS, body_of, rst
 from scripted import ASK, chunk, event, reply, sse, whole
@@ -161,9 +161,10 @@ class Faults(Faulty):
         """Bytes behind a reply: the connection is not used again, so that nobody is given them as an answer."""
         def script(conn, body):
             text = body["messages"][0]["content"]
-            reply(conn, whole(id=text))
-            if text == "first":
-                reply(conn, whole(id="nobody's"))
+            pieces = []
+            for id in (text, "nobody's") if text == "first" else (text,):
+                reply(types.SimpleNamespace(sendall=pieces.append), whole(id=id))
+            conn.sendall(b"".join(pieces))      # at once: what comes after the next question has gone out is an answer to it
             return True
         self.world(script, threads=1)
         for text in ("first", "second", "first", "second"):
