@@ -154,6 +154,17 @@ struct ledger_answer {
 };
 enum err ledger_read_answers(struct ledger_reader *r, int64_t limit, void (*each)(void *ctx, const struct ledger_answer *a), void *ctx);
 
+/* What every try cost, between two moments, in the order of its end. */
+struct ledger_usage {
+    int64_t at_us;
+    str task, model, key, zone, outcome;                /* live during the call; empty: none */
+    bool is_call;                       /* the last try of its call; the others only cost */
+    struct digest policy;               /* the configuration it was made under; all zero: unknown */
+    int64_t input_tokens, output_tokens, cost_micros, total_us;         /* ROW_NULL_I: unknown */
+    double energy_j;                    /* NAN: unknown */
+};
+enum err ledger_read_usage(struct ledger_reader *r, int64_t since_us, int64_t until_us, void (*each)(void *ctx, const struct ledger_usage *u), void *ctx);
+
 struct ledger_verdict {
     int64_t rows, calls, ends, cut, bodies;
     int64_t bad_seq;                    /* 0: none; else the first row that is wrong */

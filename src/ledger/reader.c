@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <stdio.h>
 #include <sys/file.h>
 #include <unistd.h>
@@ -293,6 +294,35 @@ enum err ledger_read_answers(struct ledger_reader *r, int64_t limit, void (*each
             memcpy(a.fingerprint.b, sqlite3_column_blob(q, 1), sizeof a.fingerprint.b);
         a.tokens_per_second = tokens > 1 && us > 0 ? (double)(tokens - 1) * 1e6 / (double)us : 0;
         each(ctx, &a);
+    }
+done:
+    sqlite3_finalize(q);
+    return rc == SQLITE_DONE ? ERR_OK : ERR_STORE;
+}
+
+static str column_text(sqlite3_stmt *q, int i) { return (str){ (const char *)sqlite3_column_text(q, i), (size_t)sqlite3_column_bytes(q, i) }; }
+static int64_t column_known(sqlite3_stmt *q, int i) { return sqlite3_column_type(q, i) == SQLITE_NULL ? ROW_NULL_I : sqlite3_column_int64(q, i); }
+
+enum err ledger_read_usage(struct ledger_reader *r, int64_t since_us, int64_t until_us, void (*each)(void *ctx, const struct ledger_usage *u), void *ctx)
+{
+    /* A try that another one followed has no request of its own on record. */
+    static const char sql[] = "SELECT at_us, task, model, key_id, zone, outcome, request_hash IS NOT NULL OR attempt = 0, policy, input_tokens, output_tokens, cost_micros, total_us, energy_j"
+                              " FROM row WHERE kind = ?1 AND at_us >= ?2 AND at_us < ?3 ORDER BY seq";
+    sqlite3_stmt *q = NULL;
+    int rc = SQLITE_ERROR;
+    if (sqlite3_prepare_v2(r->db, sql, sizeof sql, &q, NULL) != SQLITE_OK)
+        goto done;
+    sqlite3_bind_int(q, 1, ROW_END);
+    sqlite3_bind_int64(q, 2, since_us);
+    sqlite3_bind_int64(q, 3, until_us);
+    while ((rc = sqlite3_step(q)) == SQLITE_ROW) {
+        struct ledger_usage u = { .at_us = sqlite3_column_int64(q, 0), .task = column_text(q, 1), .model = column_text(q, 2), .key = column_text(q, 3), .zone = column_text(q, 4),
+                                  .outcome = column_text(q, 5), .is_call = sqlite3_column_int(q, 6) != 0, .input_tokens = column_known(q, 8), .output_tokens = column_known(q, 9),
+                                  .cost_micros = column_known(q, 10), .total_us = column_known(q, 11),
+                                  .energy_j = sqlite3_column_type(q, 12) == SQLITE_NULL ? NAN : sqlite3_column_double(q, 12) };
+        if (sqlite3_column_bytes(q, 7) == (int)sizeof u.policy.b)
+            memcpy(u.policy.b, sqlite3_column_blob(q, 7), sizeof u.policy.b);
+        each(ctx, &u);
     }
 done:
     sqlite3_finalize(q);
