@@ -61,6 +61,7 @@ const struct flag
     flag_guarded = { "guard", 'g', FLAG_BOOL, AT(guarded), NULL, "only calls in which the guard found something, or which it kept from leaving; and what" },
     flag_guard = { "guard", 0, FLAG_TEXT, AT(guard), "WORD", "at least this is done before a call of it leaves: off, detect, mask, mask+model, local or block" },
     flag_html = { "html", 0, FLAG_TEXT, AT(html), "FILE", "the same as a page with plots, too: one file, which needs nothing else" },
+    flag_form = { "form", 0, FLAG_TEXT, AT(form), "FORM", "chat (for fine-tuning), evals (OpenAI's) or promptfoo; default: chat" },
     flag_reference = { "reference", 0, FLAG_TEXT, AT(reference), "MODEL", "by this model's prices, where the task of a call has no reference" },
     flag_show_values = { "show-values", 0, FLAG_BOOL, AT(show_values), NULL, "the values, too; on a terminal only" };
 

@@ -8,7 +8,7 @@
 const struct command *const commands[] = {
     &command_serve, &command_run, &command_exec, &command_explain, &command_models, &command_pull, &command_rm, &command_ps, &command_plan, &command_load, &command_unload,
     &command_key, &command_prompt,
-    &command_log, &command_show, &command_report, &command_replay, &command_diff, &command_verify, &command_export, &command_erase, &command_backup, &command_sanitize, &command_guard, &command_config,
+    &command_log, &command_show, &command_report, &command_replay, &command_diff, &command_verify, &command_export, &command_dataset, &command_erase, &command_backup, &command_sanitize, &command_guard, &command_config,
     &command_doctor, &command_manual, NULL,
 };
 

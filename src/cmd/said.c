@@ -215,13 +215,18 @@ static void put_turn(struct buf *b, const struct turn *t)
     (void)buf_putc(b, '\n');
 }
 
-enum err said_asked(struct arena *a, str dialect, str operation, str body, str *out)
+enum err said_chat(struct arena *a, str dialect, str operation, str body, struct chat *out)
 {
     enum dialect d;
+    return str_eq(operation, S("chat")) && dialect_from(dialect, &d) && chat_of(a, d, body, out) == ERR_OK ? ERR_OK : ERR_UNSUPPORTED;
+}
+
+enum err said_asked(struct arena *a, str dialect, str operation, str body, str *out)
+{
     struct chat c;
     struct buf b = { .max = ANSWER_MAX };
     *out = body;
-    if (!str_eq(operation, S("chat")) || !dialect_from(dialect, &d) || chat_of(a, d, body, &c) != ERR_OK)
+    if (said_chat(a, dialect, operation, body, &c) != ERR_OK)
         return ERR_OK;
     for (size_t i = 0; i < c.n_turns; i++)
         put_turn(&b, &c.turns[i]);

@@ -18,6 +18,8 @@ struct said {
 /* `dialect` as the ledger has it. ERR_UPSTREAM: it is no answer of this API (an error's body, say); ERR_LIMIT. */
 enum err said_read(struct arena *a, str dialect, str body, struct said *out);
 
+/* The conversation that a request holds. ERR_UNSUPPORTED: it holds none. */
+enum err said_chat(struct arena *a, str dialect, str operation, str body, struct chat *out);
 /* What a request asked: every text in order, a role and a colon before each, tools by name. The body itself where it cannot be read so. */
 enum err said_asked(struct arena *a, str dialect, str operation, str body, str *out);
 
