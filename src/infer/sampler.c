@@ -420,6 +420,29 @@ static int32_t next_by_grammar(struct sampler *s, const float *logits)
 
 bool sampler_is_done(const struct sampler *s) { return s->run.g && grammar_must_end(&s->run); }
 
+/* Pieces are compared with the best so far in lanes, which the compiler makes vectors of: 151,936 scores one by one took 0.6 ms. */
+int32_t sampler_likeliest(const float *scores, int32_t n)
+{
+    enum { LANES = 16, PIECE = 64 * LANES };
+    int32_t best = 0, i = 0;
+    for (; i + PIECE <= n; i += PIECE) {
+        float most[LANES];
+        bool higher = false;
+        for (int32_t k = 0; k < LANES; k++)
+            most[k] = scores[best];
+        for (int32_t at = i; at < i + PIECE; at += LANES)
+            for (int32_t k = 0; k < LANES; k++)
+                most[k] = scores[at + k] > most[k] ? scores[at + k] : most[k];
+        for (int32_t k = 0; k < LANES; k++)
+            higher |= most[k] > scores[best];
+        for (int32_t at = i; higher && at < i + PIECE; at++)
+            best = scores[at] > scores[best] ? at : best;
+    }
+    for (; i < n; i++)
+        best = scores[i] > scores[best] ? i : best;
+    return best;
+}
+
 int32_t sampler_next(struct sampler *s, struct llama_context *ctx, int32_t at)
 {
     float *logits = llama_get_logits_ith(ctx, at);
@@ -432,11 +455,7 @@ int32_t sampler_next(struct sampler *s, struct llama_context *ctx, int32_t at)
         return next_by_grammar(s, logits);
     if (s->chain)
         return llama_sampler_sample(s->chain, ctx, at);
-    int32_t best = 0;
-    for (int32_t i = 1; i < s->n_vocab; i++)
-        if (logits[i] > logits[best])
-            best = i;
-    return best;
+    return sampler_likeliest(logits, s->n_vocab);
 }
 
 void sampler_probs(struct sampler *s, struct llama_context *ctx, int32_t at, int32_t token, int32_t top, struct token_prob *out)

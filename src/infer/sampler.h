@@ -53,6 +53,7 @@ void sampler_free(struct sampler *s);                                           
 /* The next token from output `at` of the latest decode; the grammar goes on with it. Negative: none fits (ERR_GRAMMAR). For several positions of
  * one decode it is called in their order, as long as each draws the token that stands at the next. */
 int32_t sampler_next(struct sampler *s, struct llama_context *ctx, int32_t at);
+int32_t sampler_likeliest(const float *scores, int32_t n);      /* the first of those with the highest score */
 bool sampler_is_done(const struct sampler *s);                  /* the grammar has come to its end: nothing may follow */
 /* After sampler_next(): natural logarithms of probabilities in the model's distribution, with biases and before temperature,
  * penalties, truncation and grammar. out[0] is `token`, then come the `top` likeliest in order. */

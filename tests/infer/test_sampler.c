@@ -2,8 +2,10 @@
 #include "infer/sampler.h"
 #include "wire/openai.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <cmocka.h>
 
 static enum err read_fields(struct arena *a, const char *fields, struct sampling *out, struct wire_error *why)
@@ -86,12 +88,33 @@ static void a_seed_is_kept_and_never_becomes_libllamas_random_one(void **state)
     arena_free(&a);
 }
 
+static void the_likeliest_is_the_first_with_the_highest_score(void **state)
+{
+    enum { N = 3000 };
+    static const int32_t at[] = { 0, 1, 15, 16, 1022, 1023, 1024, 1025, 2047, 2048, 2500, N - 1 };
+    float *scores = malloc(N * sizeof *scores);
+    (void)state;
+    for (size_t k = 0; k < sizeof at / sizeof *at; k++)
+        for (int32_t n = at[k] + 1; n <= N; n += 331) {
+            for (int32_t i = 0; i < n; i++)
+                scores[i] = i % 7 ? -(float)(i % 100) - 1 : -INFINITY;
+            scores[at[k]] = scores[n - 1] = 2;          /* the last is as likely */
+            assert_int_equal(sampler_likeliest(scores, n), at[k]);
+        }
+    for (int32_t i = 0; i < N; i++)
+        scores[i] = -INFINITY;
+    assert_int_equal(sampler_likeliest(scores, N), 0);
+    assert_int_equal(sampler_likeliest(scores, 1), 0);
+    free(scores);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(parameters_are_taken_by_an_allow_list_and_in_their_ranges),
         cmocka_unit_test(what_is_not_given_has_a_default),
         cmocka_unit_test(a_seed_is_kept_and_never_becomes_libllamas_random_one),
+        cmocka_unit_test(the_likeliest_is_the_first_with_the_highest_score),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
