@@ -1,7 +1,7 @@
 /* cmd/config_engine.c */
 #include "cmd/config_engine.h"
 
-enum { DRAFT_MOST = 24, ADAPTERS_MOST = 16, ARGS_MOST = 6, NAME_MOST = 64 };
+enum { DRAFT_MOST = 32, ADAPTERS_MOST = 16, ARGS_MOST = 6, NAME_MOST = 64 };
 
 const char *const flash_attn_words[] = { "auto", "on", "off", NULL };
 

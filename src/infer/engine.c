@@ -214,6 +214,8 @@ static enum err engine_prepare(struct engine *e)
     e->model.should_abort = step_should_abort;
     e->model.abort_ctx = e;
     e->usual = USUAL_FIRST;
+    draft_skill_init(&e->skill);
+    e->sched.apart = !e->model.kv_tokens;
     e->batch = llama_batch_init(e->model.batch > LANE_PIECE ? e->model.batch : LANE_PIECE, 0, 1);
     buf_init(&e->piece, 64u << 10);
     enum err err = kv_new(e->model.ctx, &o, &e->kv);

@@ -37,6 +37,8 @@ struct run {
     int32_t output;                     /* … where their outputs begin, -1: none, … */
     size_t n_draft;                     /* … and how many of them are guesses, which follow the last token */
     int32_t draft[DRAFT_MAX];
+    double worth[DRAFT_MAX + 1];        /* of so many guesses, by sched.h */
+    size_t match;                       /* that the guesses follow */
 };
 
 #define RUNS_MAX (MODEL_MAX_SLOTS + ENGINE_MAX_WAITING)
@@ -68,6 +70,7 @@ struct engine {
     struct run *waiting, **waiting_tail;
     uint64_t arrived;
     struct sched sched;
+    struct draft_skill skill;           /* that answers begin with */
     struct kv *kv;
     struct spill *spill;                /* NULL: none */
     struct lane lane;

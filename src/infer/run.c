@@ -21,7 +21,7 @@ enum err run_begin(struct engine *e, struct run *r)
         return err;
     memcpy(r->tokens, j->tokens.p, j->tokens.n * sizeof *r->tokens);
     r->n = j->tokens.n;
-    draft_skill_init(&r->skill);
+    r->skill = e->skill;
     stop_init(&r->filter, j->stops, j->n_stops);
     return ERR_OK;
 }
@@ -131,7 +131,7 @@ bool run_sample(struct engine *e, struct run *r, struct llama_context *ctx, enum
         accepted++;
         r->done++;
     }
-    draft_skill_learn(&r->skill, r->n_draft, accepted);
+    draft_skill_learn(&r->skill, r->match, r->n_draft, accepted);
     r->job->drafted += (int64_t)r->n_draft;
     r->job->accepted += (int64_t)accepted;
     return ended;
@@ -143,6 +143,8 @@ void run_end(struct engine *e, struct run *r, enum err err, const char *finish)
 {
     struct engine_job *j = r->job;
     sched_leave(&e->sched, j->caller);
+    if (j->drafted)
+        draft_skill_pass_on(&e->skill, &r->skill);
     if (r->sampler)
         stop_free(&r->filter);
     sampler_free(r->sampler);

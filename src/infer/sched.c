@@ -140,48 +140,159 @@ size_t sched_next(const struct sched *s, const struct sched_wait *w, size_t n, i
 
 /* ---- what a step holds ---- */
 
-/* Tokens that a run is expected to get out of one step with k guesses: the next one, and each guess if all before it are right. */
-static double expected(double chance, size_t k)
+/* The parts of a step, as llama_batch_allocr::split_equal() makes them; how many, which may be more than there is room for. */
+static size_t split(const struct sched_run *runs, size_t n, size_t parts[SCHED_PARTS])
 {
-    double sum = 1, all = 1;
-    for (size_t i = 0; i < k; i++)
-        sum += all *= chance;
-    return sum;
+    size_t left[SCHED_RUNS], n_parts = 0, first = 0;
+    for (size_t i = 0; i < n; i++)
+        left[i] = runs[i].take;
+    while (first < n) {
+        size_t end = first, each = left[first];
+        for (; end < n && left[end] && runs[end].place - runs[first].place == (int)(end - first); end++)
+            each = left[end] < each ? left[end] : each;
+        for (size_t i = first; i < end; i++)
+            left[i] -= each;
+        if (each && n_parts < SCHED_PARTS)
+            parts[n_parts] = each * (end - first);
+        n_parts += each > 0;
+        first += !left[first];
+    }
+    return n_parts;
 }
 
-/* Takes one guess more wherever that raises the tokens expected for the time expected, until none does. */
-static void fill_drafts(const struct sched *s, struct sched_run *runs, size_t n, size_t *tokens, size_t room, size_t outputs)
+static size_t parts_of(const struct sched *s, const struct sched_run *runs, size_t n, size_t parts[SCHED_PARTS])
 {
-    double gain = 0, now = sched_cost_us(&s->cost, (double)*tokens);
+    if (s->apart)
+        return split(runs, n, parts);
+    parts[0] = 0;
     for (size_t i = 0; i < n; i++)
-        gain += runs[i].take ? expected(runs[i].chance, runs[i].take - 1) : 0;
-    if (now <= 0)
+        parts[0] += runs[i].take;
+    return parts[0] > 0;
+}
+
+static double step_us(const struct sched *s, const struct sched_run *runs, size_t n)
+{
+    size_t parts[SCHED_PARTS], n_parts = parts_of(s, runs, n, parts);
+    double us = 0;
+    for (size_t i = 0; i < n_parts && i < SCHED_PARTS; i++)
+        us += sched_cost_us(&s->cost, (double)parts[i]);
+    return us;
+}
+
+void sched_learn(struct sched *s, double us)
+{
+    double expected = 0, each[SCHED_PARTS];
+    if (s->n_parts > SCHED_PARTS)
         return;
-    for (size_t i = 0; i < n; i++) {
-        struct sched_run *r = &runs[i];
-        size_t best = 0, most = r->take ? r->drafts : 0;
-        double best_rate = r->all_drafts ? -1 : gain / now;
-        most = *tokens + most > room ? room - *tokens : most;
-        most = *tokens + most > outputs ? outputs - *tokens : most;
-        for (size_t k = r->all_drafts && most ? most : 1; k <= most; k++) {
-            double rate = (gain + expected(r->chance, k) - 1) / sched_cost_us(&s->cost, (double)(*tokens + k));
-            if (rate > best_rate) {
-                best_rate = rate;
-                best = k;
-            }
-        }
-        if (!best)
+    for (size_t i = 0; i < s->n_parts; i++)
+        expected += each[i] = sched_cost_us(&s->cost, (double)s->parts[i]);
+    for (size_t i = 0; i < s->n_parts; i++)     /* of several, each gets its share of what was measured */
+        if (s->n_parts == 1 || expected > 0)
+            sched_cost_learn(&s->cost, s->parts[i], s->n_parts == 1 ? us : us * each[i] / expected);
+}
+
+/* ---- guesses ---- */
+
+/* What `by` guesses more, or as many as there are, are worth to a run. */
+static double worth_more(const struct sched_run *r, size_t by)
+{
+    size_t had = r->take ? r->take - 1 : 0, has = had + by < r->drafts ? had + by : r->drafts;
+    return r->take && !r->reads && r->drafts > had ? r->worth[has] - r->worth[had] : 0;
+}
+
+/* Of the runs that have only what they had, the one to which `by` guesses more are worth most. NULL: none. */
+static struct sched_run *most_worth(struct sched_run *runs, size_t n, const size_t *had, size_t by)
+{
+    struct sched_run *best = NULL;
+    for (size_t i = 0; i < n; i++)
+        if (runs[i].take == had[i] && worth_more(&runs[i], by) > (best ? worth_more(best, by) : 0))
+            best = &runs[i];
+    return best;
+}
+
+static void takes_copy(size_t *to, const struct sched_run *runs, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        to[i] = runs[i].take;
+}
+
+static void takes_set(struct sched_run *runs, const size_t *from, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        runs[i].take = from[i];
+}
+
+/* What is looked for: as many tokens as possible for the time. `room`: how many guesses may be added. */
+struct aim { double gain, rate, read_us; size_t room; };
+
+/* Gives `by` guesses more to one run, to two, and so on, those first to which they are worth most. The best that is found goes to *aim and `best`. */
+static void try_more(const struct sched *s, struct sched_run *runs, size_t n, size_t by, const struct aim *now, struct aim *aim, size_t *best)
+{
+    size_t had[SCHED_RUNS], room = now->room;
+    double gain = now->gain;
+    takes_copy(had, runs, n);
+    for (struct sched_run *r; by <= room && (r = most_worth(runs, n, had, by));) {
+        size_t left = r->drafts - (r->take - 1), more = by < left ? by : left;
+        gain += worth_more(r, by);
+        r->take += more;
+        room -= more;
+        double us = step_us(s, runs, n) - now->read_us;
+        if (us <= 0 || gain / us <= aim->rate)
             continue;
-        r->take += best;
-        *tokens += best;
-        gain += expected(r->chance, best) - 1;
-        now = sched_cost_us(&s->cost, (double)*tokens);
+        *aim = (struct aim){ gain, gain / us, now->read_us, room };
+        takes_copy(best, runs, n);
+    }
+    takes_set(runs, had, n);
+}
+
+/* Guesses more, wherever that raises the tokens expected for the time expected, until it does not. What prompts cost in the step does not count: they are
+ * read anyway. */
+static void fill_drafts(const struct sched *s, struct sched_run *runs, size_t n, size_t room)
+{
+    size_t best[SCHED_RUNS], most = 0;
+    struct aim aim = { .room = room, .read_us = step_us(s, runs, n) };
+    takes_copy(best, runs, n);
+    for (size_t i = 0; i < n; i++) {
+        most = runs[i].drafts > most ? runs[i].drafts : most;
+        aim.gain += runs[i].take && !runs[i].reads;
+        runs[i].take = runs[i].reads ? 0 : runs[i].take;
+    }
+    double answers_us = step_us(s, runs, n), before = 0;
+    takes_set(runs, best, n);
+    if (answers_us <= 0)
+        return;                         /* nothing was measured: nothing is risked */
+    aim.read_us -= answers_us;
+    aim.rate = aim.gain / answers_us;
+    while (aim.rate > before) {
+        struct aim now = aim;
+        before = aim.rate;
+        for (size_t by = 1; by <= most; by++)
+            try_more(s, runs, n, by, &now, &aim, best);
+        takes_set(runs, best, n);
     }
 }
 
-/* Sizes of steps at which a token costs least on the CPU, and how long such a step may take at most to be worth it. (SmolLM2-135M, one thread: 7.3 ms a
- * token in a step of 12, 6.0 in one of 25 or 64.) */
-static const struct { size_t tokens; double us; } good_sizes[] = { { SCHED_TILE, 600000 }, { 24, 250000 } };
+/* For runs that take all of their guesses, whether they pay or not. Returns what room is left. */
+static size_t take_all_drafts(struct sched_run *runs, size_t n, size_t room)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (!runs[i].all_drafts)
+            continue;
+        size_t more = runs[i].take && !runs[i].reads ? runs[i].drafts : 0;
+        more = more < room ? more : room;
+        runs[i].take += more;
+        runs[i].drafts = 0;
+        room -= more;
+    }
+    return room;
+}
+
+/* ---- prompts ---- */
+
+/* Sizes of steps at which a token costs least on the CPU, and how long it may take at most to be worth it. (SmolLM2-135M, one thread: 7.3 ms a token in
+ * a step of 12, 6.0 in one of 25 or 64; coder of 0.5B: 20 ms in one of 8, 15 in one of 24, 13 in one of 64.) */
+static const size_t good_sizes[] = { SCHED_TILE, 24 };
+#define GOOD_US 600000
 
 /* How many tokens of prompts a step may hold beside `tokens` of answers. */
 static size_t piece_room(const struct sched *s, size_t tokens, size_t room)
@@ -189,8 +300,8 @@ static size_t piece_room(const struct sched *s, size_t tokens, size_t room)
     double each = sched_cost_us(&s->cost, SCHED_TILE) / SCHED_TILE;
     size_t all = tokens + (each > 0 ? (size_t)((tokens ? SCHED_STEP_US : SCHED_READ_US) / each) : SCHED_PIECE_FIRST), good = 0;
     for (size_t i = sizeof good_sizes / sizeof *good_sizes; i-- > 0;)
-        if (each > 0 && each * (double)good_sizes[i].tokens <= good_sizes[i].us)
-            good = good_sizes[i].tokens;
+        if (each > 0 && each * (double)good_sizes[i] <= GOOD_US)
+            good = good_sizes[i];
     all = all < good ? good : all;
     all = all > SCHED_TILE ? all - all % SCHED_TILE : all;
     size_t most = all < tokens + SCHED_PIECE_LEAST ? SCHED_PIECE_LEAST : all - tokens;
@@ -232,12 +343,18 @@ void sched_fill(struct sched *s, struct sched_run *runs, size_t n, size_t room, 
         runs[i].take = !runs[i].reads && !runs[i].held && tokens < room;
         tokens += runs[i].take;
     }
-    if (tokens)
-        fill_drafts(s, runs, n, &tokens, room, outputs);
-    size_t pieces = only_prompt(s, runs, n, piece_room(s, tokens, room - tokens), room);
+    outputs = outputs > tokens ? outputs - tokens : 0;
+    room -= tokens;
+    size_t pieces = only_prompt(s, runs, n, piece_room(s, tokens, room), room);
     bool oldest = s->fills++ % 4 == 0;
-    for (struct sched_run *r; pieces && (r = reader(runs, n, oldest)); oldest = false)
-        pieces -= take_piece(r, pieces);
+    for (struct sched_run *r; pieces && (r = reader(runs, n, oldest)); oldest = false) {
+        size_t taken = take_piece(r, pieces);
+        pieces -= taken;
+        room -= taken;
+    }
+    room = take_all_drafts(runs, n, room < outputs ? room : outputs);
+    fill_drafts(s, runs, n, room);
+    s->n_parts = parts_of(s, runs, n, s->parts);
 }
 
 size_t sched_victim(const struct sched_run *runs, size_t n, bool any)

@@ -77,7 +77,7 @@ static void as_sched_run(struct engine *e, struct run *r, struct sched_run *out)
     if (r->done < p.head && kv_wants_head(e->kv, &p))
         boundary = p.head;
     *out = (struct sched_run){ .reads = left > 1, .held = run_held_back(e, r), .batch = r->job->batch, .fixed = r->job->preempted >= RUN_PREEMPT_MOST,
-                               .left = left, .piece = boundary - r->done, .order = r->order, .chance = r->skill.chance };
+                               .left = left, .piece = boundary - r->done, .order = r->order, .place = r->seq, .worth = r->worth };
 }
 
 /* Puts a run off; false: none may be. */
@@ -215,14 +215,18 @@ static size_t propose(const struct engine *e, struct run *r)
         most = e->model.limits.context - r->n;
     if (e->config.draft > 0 && most > (size_t)e->config.draft)
         most = (size_t)e->config.draft;
-    return draft_propose(r->tokens, r->n, r->draft, most < DRAFT_MAX ? most : DRAFT_MAX);
+    size_t n = draft_propose(r->tokens, r->n, r->draft, most < DRAFT_MAX ? most : DRAFT_MAX, &r->match);
+    draft_worth(&r->skill, r->match, n, r->worth);
+    return n;
 }
 
 /* How much of every run this step takes. */
 static void fill(struct engine *e, bool with_drafts)
 {
+    _Static_assert(MODEL_MAX_SLOTS <= SCHED_RUNS, "sched_fill() takes so many");
     struct sched_run plan[MODEL_MAX_SLOTS];
     size_t n = (size_t)e->n_active, readers = 0;
+    qsort(e->active, n, sizeof *e->active, by_sequence);        /* libllama takes neighbours together */
     for (size_t i = 0; i < n; i++) {
         struct run *r = e->active[i];
         as_sched_run(e, r, &plan[i]);
@@ -263,7 +267,6 @@ static void batch_build(struct engine *e)
 {
     set_adapter(e, choose_adapter(e));
     plan(e);
-    qsort(e->active, (size_t)e->n_active, sizeof *e->active, by_sequence);      /* libllama takes neighbours together */
     e->batch.n_tokens = 0;
     for (int i = 0; i < e->n_active; i++)
         if (e->active[i]->take)
@@ -340,7 +343,7 @@ bool step(struct engine *e)
         step_failed(e, status);
         return true;
     }
-    sched_cost_learn(&e->sched.cost, (size_t)e->batch.n_tokens, (double)(engine_now_us() - start));
+    sched_learn(&e->sched, (double)(engine_now_us() - start));
     for (int i = e->n_active; i-- > 0;)         /* one that ends is replaced by the last, which was seen */
         if (e->active[i]->take)
             (void)collect(e, e->active[i]);

@@ -125,7 +125,7 @@ static void every_answer_gets_its_token_and_prompts_the_rest_of_the_time(void **
 static void a_step_has_a_size_at_which_tokens_are_cheap_where_that_is_quick(void **state)
 {
     static const struct { double us; size_t take; } cases[] = {     /* of one token; what is read beside one answer */
-        { 100, 767 }, { 6000, 63 }, { 9500, 23 }, { 60000, SCHED_PIECE_LEAST } };
+        { 100, 767 }, { 6000, 63 }, { 9500, 23 }, { 20000, 23 }, { 60000, SCHED_PIECE_LEAST } };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct sched s = { .n_callers = 0 };
@@ -177,34 +177,47 @@ static void the_shortest_prompt_is_read_first_and_the_oldest_is_not_forgotten(vo
     assert_int_equal(r[0].take, 128);
 }
 
+/* worth[k] of guesses that are right with this chance. */
+static const double *worth(double chance, double out[17])
+{
+    double all = 1;
+    out[0] = 0;
+    for (size_t k = 0; k < 16; k++)
+        out[k + 1] = out[k] + (all *= chance);
+    return out;
+}
+
 static void guesses_are_taken_where_they_pay(void **state)
 {
     (void)state;
     struct sched s = { .n_callers = 0 };
+    double w[17];
     learn(&s);
-    struct sched_run r = { .left = 1, .piece = 1, .drafts = 16, .chance = 0.9 };
+    struct sched_run r = { .left = 1, .piece = 1, .drafts = 16, .worth = worth(0.9, w) };
     sched_fill(&s, &r, 1, 512, 64);
     assert_in_range(r.take, 4, 17);
     size_t sure = r.take;
-    r.chance = 0.5;
+    worth(0.5, w);
     sched_fill(&s, &r, 1, 512, 64);
     assert_true(r.take >= 1 && r.take < sure);
-    r.chance = 0.1;
+    worth(0.1, w);
     sched_fill(&s, &r, 1, 512, 64);
     assert_int_equal(r.take, 1);
-    r.chance = 0.99;
+    worth(0.99, w);
     sched_fill(&s, &r, 1, 512, 3);              /* outputs: three in all */
     assert_int_equal(r.take, 3);
-    r.chance = 0.1;
-    r.all_drafts = true;
-    sched_fill(&s, &r, 1, 512, 64);
-    assert_int_equal(r.take, 17);
-    sched_fill(&s, &r, 1, 9, 64);
-    assert_int_equal(r.take, 9);
-    r.all_drafts = false;
+    sched_fill(&s, &r, 1, 5, 64);
+    assert_int_equal(r.take, 5);
     struct sched none = { .n_callers = 0 };     /* nothing was measured: nothing is risked */
     sched_fill(&none, &r, 1, 512, 64);
     assert_int_equal(r.take, 1);
+    worth(0.1, w);
+    r.all_drafts = true;
+    sched_fill(&s, &r, 1, 512, 64);
+    assert_int_equal(r.take, 17);
+    r.drafts = 16;
+    sched_fill(&s, &r, 1, 9, 64);
+    assert_int_equal(r.take, 9);
 }
 
 /* Where a token costs as much alone as with others, a wrong guess is not free. */
@@ -212,11 +225,75 @@ static void guesses_that_cost_their_full_price_are_not_taken(void **state)
 {
     (void)state;
     struct sched s = { .n_callers = 0 };
+    double w[17];
     for (size_t n = 1; n <= 512; n *= 2)
         sched_cost_learn(&s.cost, n, 1000 * (double)n);
-    struct sched_run r = { .left = 1, .piece = 1, .drafts = 16, .chance = 0.95 };
+    struct sched_run r = { .left = 1, .piece = 1, .drafts = 16, .worth = worth(0.95, w) };
     sched_fill(&s, &r, 1, 512, 64);
     assert_int_equal(r.take, 1);
+}
+
+static void a_step_is_split_into_what_neighbours_have_in_common(void **state)
+{
+    static const struct { size_t takes[4]; int places[4]; bool apart; size_t n_parts, parts[4]; } cases[] = {
+        { { 3, 3, 3, 3 }, { 0, 1, 2, 3 }, true, 1, { 12 } },
+        { { 1, 5, 3, 1 }, { 0, 1, 2, 3 }, true, 3, { 4, 4, 2 } },
+        { { 5, 1, 5, 1 }, { 0, 1, 2, 3 }, true, 3, { 4, 4, 4 } },
+        { { 2, 2, 2, 2 }, { 0, 1, 3, 4 }, true, 2, { 4, 4 } },
+        { { 1, 5, 3, 1 }, { 0, 1, 2, 3 }, false, 1, { 10 } },
+    };
+    (void)state;
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        struct sched s = { .apart = cases[c].apart };
+        struct sched_run r[4];
+        double w[17];
+        for (size_t i = 0; i < 4; i++)
+            r[i] = (struct sched_run){ .left = 1, .piece = 1, .place = cases[c].places[i], .drafts = cases[c].takes[i] - 1, .worth = worth(0.5, w), .all_drafts = true };
+        sched_fill(&s, r, 4, 512, 64);
+        assert_int_equal(s.n_parts, cases[c].n_parts);
+        for (size_t i = 0; i < s.n_parts; i++)
+            assert_int_equal(s.parts[i], cases[c].parts[i]);
+    }
+}
+
+static void neighbours_get_guesses_alike_where_a_part_of_its_own_costs_more(void **state)
+{
+    (void)state;
+    struct sched s = { .apart = true };
+    double sure[17], fair[17];
+    for (size_t n = 1; n <= 512; n *= 2)
+        sched_cost_learn(&s.cost, n, 50000 + 16500 * (double)n);
+    struct sched_run r[4];
+    for (int i = 0; i < 4; i++)
+        r[i] = (struct sched_run){ .left = 1, .piece = 1, .place = i, .drafts = 16, .worth = i % 2 ? worth(0.9, sure) : worth(0.85, fair) };
+    sched_fill(&s, r, 4, 512, 64);
+    assert_int_equal(s.n_parts, 1);
+    assert_true(r[0].take > 2 && r[0].take == r[1].take && r[0].take == r[2].take && r[0].take == r[3].take);
+    worth(0.1, fair);
+    worth(0.99, sure);
+    sched_fill(&s, r, 4, 512, 64);              /* only one of them knows what it copies */
+    assert_int_equal(r[0].take, 1);
+    assert_int_equal(r[2].take, 1);
+    assert_true(r[1].take > 8 || r[3].take > 8);
+}
+
+static void what_parts_cost_is_learned_from_steps_of_several(void **state)
+{
+    (void)state;
+    struct sched s = { .apart = true };
+    struct sched_run r[] = { { .left = 1, .piece = 1 }, { .left = 1, .piece = 1, .place = 2 } };
+    sched_fill(&s, r, 2, 512, 64);
+    sched_learn(&s, 20000);                     /* nothing is known yet: two parts tell nothing about one */
+    assert_true(sched_cost_us(&s.cost, 1) == 0);
+    sched_cost_learn(&s.cost, 1, 5000);
+    for (int i = 0; i < 200; i++)
+        sched_learn(&s, 20000);
+    assert_true(fabs(sched_cost_us(&s.cost, 1) - 10000) < 100);
+    struct sched_run one = { .left = 1, .piece = 1 };
+    sched_fill(&s, &one, 1, 512, 64);
+    for (int i = 0; i < 200; i++)
+        sched_learn(&s, 7000);
+    assert_true(fabs(sched_cost_us(&s.cost, 1) - 7000) < 100);
 }
 
 static void who_gives_way(void **state)
@@ -244,6 +321,9 @@ int main(void)
         cmocka_unit_test(a_step_has_a_size_at_which_tokens_are_cheap_where_that_is_quick),
         cmocka_unit_test(guesses_are_taken_where_they_pay),
         cmocka_unit_test(guesses_that_cost_their_full_price_are_not_taken),
+        cmocka_unit_test(a_step_is_split_into_what_neighbours_have_in_common),
+        cmocka_unit_test(neighbours_get_guesses_alike_where_a_part_of_its_own_costs_more),
+        cmocka_unit_test(what_parts_cost_is_learned_from_steps_of_several),
         cmocka_unit_test(who_gives_way),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
