@@ -4,14 +4,51 @@
 
 static char lower(char c) { return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c; }
 
+/* Eight bytes at once: 0x20 is added to each that is A-Z. */
+static inline uint64_t lower_eight(uint64_t x)
+{
+    const uint64_t ones = 0x0101010101010101u, low = x & ones * 0x7F;
+    return x | ((low + ones * (0x80 - 'A')) & ~(low + ones * (0x7F - 'Z')) & ~x & ones * 0x80) >> 2;
+}
+
+static inline uint64_t eight(const char *p)
+{
+    uint64_t x;
+    memcpy(&x, p, sizeof x);
+    return x;
+}
+
+/* The first four of four to seven bytes, and the last four. */
+static inline uint64_t fours(str s)
+{
+    uint32_t first, last;
+    memcpy(&first, s.p, sizeof first);
+    memcpy(&last, s.p + s.n - 4, sizeof last);
+    return first | (uint64_t)last << 32;
+}
+
+/* Most are the same byte for byte, or differ in more than case. */
+static inline bool eight_ieq(uint64_t x, uint64_t y)
+{
+    return x == y || (!((x ^ y) & 0xDFDFDFDFDFDFDFDFu) && lower_eight(x) == lower_eight(y));
+}
+
 bool str_ieq(str a, str b)
 {
     if (a.n != b.n)
         return false;
-    for (size_t i = 0; i < a.n; i++)
-        if (a.p[i] != b.p[i] && lower(a.p[i]) != lower(b.p[i]))
+    if (a.n < 4) {
+        for (size_t i = 0; i < a.n; i++)
+            if (lower(a.p[i]) != lower(b.p[i]))
+                return false;
+        return true;
+    }
+    if (a.n < 8)
+        return eight_ieq(fours(a), fours(b));
+    for (size_t i = 0; i + 8 < a.n; i += 8)
+        if (!eight_ieq(eight(a.p + i), eight(b.p + i)))
             return false;
-    return true;
+    return eight_ieq(eight(a.p + a.n - 8), eight(b.p + b.n - 8));       /* overlaps what was compared */
 }
 
 int str_cmp(str a, str b)
