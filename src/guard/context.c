@@ -37,9 +37,7 @@ static uint32_t word_before(struct hunt *h, size_t least, size_t *i)
         *i = h->said[place].begin;
         return h->said[place].bits;
     }
-    while (begin > least && is(h->p[begin - 1], C_WORD | C_DASH))
-        begin--;
-    *i = begin;
+    *i = begin -= hunt_back(h, end, C_WORD | C_DASH, end - least);
     uint32_t bits = words_find_name(h->words, hunt_str(h, begin, end));
     if (begin > least && begin < end) {             /* else the word may go on before */
         h->said[place].begin = begin;

@@ -53,7 +53,8 @@ static bool is_nobodys(str domain)
                                  S(".png"), S(".jpg"), S(".jpeg"), S(".gif"), S(".svg"), S(".webp"), S(".css"), S(".js") };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         str s = names[i];
-        if (domain.n < s.n || !str_ieq(str_skip(domain, domain.n - s.n), s))
+        if (domain.n < s.n || ((domain.p[domain.n - 1] ^ s.p[s.n - 1]) & 0x5F) || ((domain.p[domain.n - 2] ^ s.p[s.n - 2]) & 0x5F) ||
+            !str_ieq(str_skip(domain, domain.n - s.n), s))
             continue;
         if (s.p[0] == '.' || domain.n == s.n || domain.p[domain.n - s.n - 1] == '.')
             return true;

@@ -25,11 +25,26 @@ static uint32_t field_bits(const struct hunt *h, size_t at)
     return bits;
 }
 
+/* The first of a quote, a '\\' and a line's end from `i` on: nothing else says where a quoted text ends. `end` or more: none before it. */
+static size_t telling(const struct hunt *h, size_t i, char quote, size_t end)
+{
+    for (; i < end && i + RUN_STEP <= h->n; i += RUN_STEP) {
+        run_bytes v = run_load(h->p + i);
+        unsigned found = run_equal(v, quote) | run_equal(v, '\\') | run_equal(v, '\n');
+        if (found)
+            return i + (size_t)__builtin_ctz(found);
+    }
+    while (i < end && h->p[i] != quote && h->p[i] != '\\' && h->p[i] != '\n')
+        i++;
+    return i;
+}
+
 /* The end of the quoted text that starts behind the quote at `i`, or 0: none on this line. */
 static size_t quoted_end(const struct hunt *h, size_t i, bool escaped)
 {
     char q = h->p[i];
-    for (size_t k = i + 1; k < h->n && k - i <= VALUE_MAX; k++) {
+    const size_t end = h->n - i > VALUE_MAX ? i + VALUE_MAX + 1 : h->n;
+    for (size_t k = i + 1; (k = telling(h, k, q, end)) < end; k++) {
         char c = h->p[k];
         if (c == '\n')
             return 0;
@@ -53,10 +68,16 @@ static bool is_next_parameter(const struct hunt *h, size_t i)
 /* A bare value: of one word for secrets, else to the end of its line or of its cell. */
 static size_t bare_end(const struct hunt *h, size_t i, bool word)
 {
-    size_t k = i;
-    for (; k < h->n && k - i < (word ? (size_t)VALUE_MAX : (size_t)LINE_MAX); k++) {
-        unsigned char c = (unsigned char)h->p[k];
-        if (c < ' ' || c == '"' || c == '<' || c == '|' || c == ';' || c == '{' || c == '}')
+    static const uint8_t may_end[256] = {           /* 1: any value; 2: one of a word; 4: one of a line */
+        [0 ... ' ' - 1] = 1, ['"'] = 1, ['<'] = 1, ['|'] = 1, [';'] = 1, ['{'] = 1, ['}'] = 1, ['='] = 6, [' '] = 6, [','] = 2, ['&'] = 2, ['\''] = 2, ['`'] = 2, ['>'] = 2,
+        ['\\'] = 2, ['('] = 4, [':'] = 4,
+    };
+    size_t k = i, most = word ? (size_t)VALUE_MAX : (size_t)LINE_MAX, end = h->n - i < most ? h->n : i + most;
+    for (; k < end; k++) {
+        unsigned char c = (unsigned char)h->p[k], ends = may_end[c];
+        if (!(ends & (word ? 3 : 5)))
+            continue;
+        if (ends & 1)
             break;
         if (word && ((c == '=' && is(hunt_at(h, k + 1), C_WORD)) || c == ' ' || c == ',' || (c == '&' && is_next_parameter(h, k)) || c == '\'' || c == '`' || c == '>' || c == '\\'))
             break;

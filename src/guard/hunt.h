@@ -1,11 +1,11 @@
-/* guard/hunt.h: one search through one text, as its rules see it. Includes: guard/rules.h, guard/scan.h, guard/words.h.
+/* guard/hunt.h: one search through one text, as its rules see it. Includes: guard/rules.h, guard/run.h, guard/words.h.
  *
  * A rule gets the position of a mark, looks at a bounded window around it, and adds what it found. */
 #ifndef HEARTH_GUARD_HUNT_H
 #define HEARTH_GUARD_HUNT_H
 
 #include "guard/rules.h"
-#include "guard/scan.h"
+#include "guard/run.h"
 #include "guard/words.h"
 
 /* What rules look up, made once for a finder. NULL: no memory. */
@@ -40,43 +40,9 @@ void hunt_add(struct hunt *h, size_t begin, size_t end, enum rule rule, unsigned
 
 static inline char hunt_at(const struct hunt *h, size_t i) { return i < h->n ? h->p[i] : '\0'; }
 static inline str hunt_str(const struct hunt *h, size_t begin, size_t end) { return str_slice(h->p + begin, end - begin); }
-/* The digits that eight bytes start with: without a branch, which for each number would be a different one. */
-static inline size_t hunt_digits(const char *p)
-{
-    const uint64_t ones = 0x0101010101010101u;
-    uint64_t x;
-    memcpy(&x, p, sizeof x);
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-    x = __builtin_bswap64(x);
-#endif
-    x ^= ones * '0';
-    uint64_t others = (((x & ones * 0x7F) + ones * (0x80 - 10)) | x) & ones * 0x80;
-    return others ? (size_t)__builtin_ctzll(others) / 8 : 8;
-}
-
 /* Bytes of `classes` that follow `i`, or that stand before it: at most `most`. */
-static inline size_t hunt_run(const struct hunt *h, size_t i, unsigned classes, size_t most)
-{
-    if (i >= h->n)
-        return 0;
-    const char *from = h->p + i, *at = from, *end = from + (most < h->n - i ? most : h->n - i);
-    if (classes == C_DIGIT && h->n - i >= 8) {
-        size_t k = hunt_digits(from);
-        if (k < 8 || most <= 8)
-            return k < most ? k : most;
-        at += 8;
-    }
-    while (at < end && is(*at, classes))
-        at++;
-    return (size_t)(at - from);
-}
-static inline size_t hunt_back(const struct hunt *h, size_t i, unsigned classes, size_t most)
-{
-    const char *from = h->p + i, *at = from, *end = from - (most < i ? most : i);
-    while (at > end && is(at[-1], classes))
-        at--;
-    return (size_t)(from - at);
-}
+RUN_INLINE size_t hunt_run(const struct hunt *h, size_t i, unsigned classes, size_t most) { return i < h->n ? run_on(h->p, h->n, i, classes, most) : 0; }
+RUN_INLINE size_t hunt_back(const struct hunt *h, size_t i, unsigned classes, size_t most) { return run_back(h->p, i, classes, most); }
 
 /* What the words before `at`, on its line, say that it is: their bits. The nearest word decides between a number of a person's and another (W_OTHER, W_VERSION,
  * W_DATE): of what lies beyond such a word nothing is taken. At most CONTEXT_BYTES are read. */

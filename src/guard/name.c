@@ -12,7 +12,10 @@ static size_t name_word(const struct hunt *h, size_t i)
     if (!is(c, C_UPPER | C_HIGH))
         return 0;
     while (k < h->n && k - i < 32) {
-        if (is(h->p[k], C_LETTER) || ((h->p[k] == '-' || h->p[k] == '\'') && is(hunt_at(h, k + 1), C_UPPER | C_HIGH)))
+        k += hunt_run(h, k, C_LETTER, 32 - (k - i));
+        if (k - i == 32 || (hunt_at(h, k) != '-' && hunt_at(h, k) != '\''))
+            break;
+        if (is(hunt_at(h, k + 1), C_UPPER | C_HIGH))
             k++;
         else if (h->p[k] == '\'' && hunt_at(h, k + 1) == '\'' && is(hunt_at(h, k + 2), C_UPPER))
             k += 2;                     /* an apostrophe inside of SQL's quotes */
@@ -105,6 +108,8 @@ static bool is_street(const struct hunt *h, size_t i)
 
 bool rule_address_value(struct hunt *h, size_t begin, size_t end, bool quoted)
 {
+    static const bool never[256] = { ['@'] = true, ['='] = true, ['_'] = true, ['{'] = true, ['}'] = true, ['<'] = true, ['>'] = true, ['\\'] = true,
+                                     ['?'] = true, ['#'] = true, ['['] = true, [']'] = true, ['+'] = true, ['*'] = true, ['|'] = true };
     unsigned digits = 0, letters = 0, blanks = 0, longest = 0, run = 0;
     bool street = false;
     for (size_t i = begin; i < end; i++) {
@@ -114,7 +119,7 @@ bool rule_address_value(struct hunt *h, size_t begin, size_t end, bool quoted)
         street = street || ((i == begin || !is(h->p[i - 1], C_WORD)) && is_street(h, i));
         letters += is(h->p[i], C_LETTER);
         blanks += h->p[i] == ' ' || h->p[i] == ',';
-        if (strchr("@=_{}<>\\?#[]+*|", h->p[i]) && h->p[i])
+        if (never[(unsigned char)h->p[i]])
             return false;
     }
     if (!digits || letters < 5 || !blanks || end - begin < 10 || end - begin > 200 || digits > letters || (!quoted && longest < 4 && !street))
@@ -177,6 +182,8 @@ static bool after_closing(const struct hunt *h, size_t at)
     if (i && h->p[i - 1] == '\n')
         i--;
     size_t end = i;
+    while (i >= least + RUN_STEP && !run_equal(run_load(h->p + i - RUN_STEP), '\n'))
+        i -= RUN_STEP;
     while (i > least && h->p[i - 1] != '\n')
         i--;
     str line = str_trim(hunt_str(h, i, end));

@@ -41,9 +41,12 @@ static bool card_add(struct hunt *h, size_t begin, size_t end)
     return true;
 }
 
-static bool rule_card(struct hunt *h, size_t at)
+static bool rule_card(struct hunt *h, size_t at, size_t run)
 {
     struct groups g;
+    char after = hunt_at(h, at + run);
+    if (run == 4 ? (after != ' ' && after != '-') || !is(hunt_at(h, at + 5), C_DIGIT) : run < 13 || run > 19)
+        return false;
     groups_read(h, at, &g);
     if (g.size[0] >= 13 && g.size[0] <= 19)
         return check_card(g.digits, g.size[0]) && (g.size[0] > 13 || hunt_context(h, at) & W_CARD) && card_add(h, at, g.end[0]);
@@ -157,10 +160,10 @@ static bool has_byte(uint64_t eight, char c)
 static bool near_separator(const struct hunt *h, size_t at)
 {
     if (at > 2 && h->n - at > 5) {
-        uint64_t near;                                  /* one byte too many, which the loop below leaves out */
+        uint64_t near;                                  /* with a byte in front, which counts as the next */
         memcpy(&near, h->p + at - 3, sizeof near);
-        if (!has_byte(near, ':') && !has_byte(near, '-') && !has_byte(near, '.'))
-            return false;
+        memcpy(&near, h->p + at - 2, 1);
+        return has_byte(near, ':') || has_byte(near, '-') || has_byte(near, '.');
     }
     for (size_t i = at > 2 ? at - 2 : 0; i < at + 5 && i < h->n; i++)
         if (h->p[i] == ':' || h->p[i] == '-' || h->p[i] == '.')
@@ -174,6 +177,13 @@ bool rule_mac(struct hunt *h, size_t at)
     if (!near_separator(h, at))
         return false;
     size_t i = at, least = at > 17 ? at - 17 : 0;
+    if (i >= RUN_STEP) {
+        run_bytes v = run_load(h->p + i - RUN_STEP);
+        unsigned in = run_mask(v, C_HEX | C_DASH) | run_equal(v, ':') | run_equal(v, '.');
+        i -= (size_t)__builtin_clz(~in << RUN_STEP | 1u << (RUN_STEP - 1));
+        if (i > at - RUN_STEP)
+            least = i;
+    }
     while (i > least && (is(h->p[i - 1], C_HEX) || h->p[i - 1] == ':' || h->p[i - 1] == '-' || h->p[i - 1] == '.'))
         i--;
     size_t end = mac_end(h, i);
@@ -334,8 +344,14 @@ static size_t date_month_first(const struct hunt *h, size_t i, size_t *begin)
 
 size_t hunt_date(const struct hunt *h, size_t at, size_t *begin)
 {
-    size_t end = date_numeric(h, at);
+    size_t run = hunt_run(h, at, C_DIGIT, 5), end;
+    char after = hunt_at(h, at + run);
     *begin = at;
+    if (run == 3 || run > 4)
+        return 0;
+    end = after == '-' || after == '/' || after == '.' ? date_numeric(h, at) : 0;
+    if (!end && (run == 4 || (after != ' ' && after != ',' && is(hunt_at(h, at + run + 1), C_DIGIT))))
+        return 0;                       /* no month's name */
     if (!end)
         end = date_day_first(h, at);
     if (!end)
@@ -418,6 +434,8 @@ static bool rule_ids_apart(struct hunt *h, size_t at)
 static bool rule_list(struct hunt *h, size_t at, size_t run, char separator)
 {
     size_t i = at, groups = 0;
+    if (hunt_at(h, at + 8 * (run + 1) + run) != separator)
+        return false;                   /* there are no nine */
     while (groups < 12 && hunt_run(h, i, C_DIGIT, 3) == run && hunt_at(h, i + run) == separator && !is(separator, C_WORD)) {
         i += run + 1;
         groups++;
@@ -476,7 +494,7 @@ void rule_digits(struct hunt *h, size_t at)
         rule_digits_of_token(h, at, at);
         return;
     }
-    if (h->done > at || (hunt_alone_before(h, at) && (rule_card(h, at) || rule_ids(h, at))) || rule_phone(h, at))
+    if (h->done > at || (hunt_alone_before(h, at) && (rule_card(h, at, run) || rule_ids(h, at))) || rule_phone(h, at))
         return;
     (void)(hunt_alone_before(h, at) && run >= 6 && rule_passport(h, at, end));
 }

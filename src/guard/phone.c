@@ -30,7 +30,7 @@ static bool dial_group(const struct hunt *h, struct dialled *d, size_t *i, char 
 /* Reads groups of digits from `i`; a group in parentheses only as the first or second. */
 static void dial(const struct hunt *h, size_t i, struct dialled *d)
 {
-    memset(d, 0, sizeof *d);
+    d->n = d->groups = 0;
     size_t begin = i;
     char separator = 0;
     for (;;) {
@@ -158,13 +158,27 @@ static const struct way { const char *sizes, *separators, *prefix; uint8_t alone
 
 enum { WAYS = sizeof ways / sizeof *ways };
 
-/* Numbers of countries by their code, and of ways of writing by the size of their first group, all from 1; 0: none, or no more. */
-struct dials { uint8_t country[CODES], way[DIGITS + 1], next[WAYS + 1]; };
+/* Numbers of countries by their code, and of ways of writing by the size of their first group, all from 1; 0: none, or no more. Of `first` a way has a bit for each digit
+ * that its prefix may start with. */
+struct dials { uint8_t country[CODES], way[DIGITS + 1], next[WAYS + 1]; uint16_t first[WAYS + 1]; };
 
 /* The digits of a way's first group. */
 static unsigned first_of(const struct way *w)
 {
     return w->sizes[0] != ':' ? (unsigned)(w->sizes[0] - '0') : w->sizes[2] ? 10 + (unsigned)(w->sizes[2] - '0') : (unsigned)(w->sizes[1] - '0');
+}
+
+/* One element of a prefix against a digit: where the next element starts, or NULL. */
+static const char *fits(const char *prefix, char c)
+{
+    if (*prefix == '#')
+        return prefix + 1;
+    if (*prefix == 'N')
+        return c >= '2' ? prefix + 1 : NULL;
+    if (*prefix != '[')
+        return *prefix == c ? prefix + 1 : NULL;
+    bool in = prefix[2] == '-' ? c >= prefix[1] && c <= prefix[3] : c == prefix[1] || c == prefix[2];
+    return in ? strchr(prefix, ']') + 1 : NULL;
 }
 
 struct dials *dials_new(struct arena *a)
@@ -176,6 +190,8 @@ struct dials *dials_new(struct arena *a)
         uint8_t *first = &x->way[first_of(&ways[i])];
         x->next[i + 1] = *first;
         *first = (uint8_t)(i + 1);
+        for (unsigned digit = 0; digit < 10; digit++)
+            x->first[i + 1] |= (uint16_t)(!*ways[i].prefix || fits(ways[i].prefix, (char)('0' + digit)) ? 1u << digit : 0);
     }
     return x;
 }
@@ -200,19 +216,6 @@ static unsigned international(const struct hunt *h, const struct dialled *d, uns
         return taken;
     }
     return 0;
-}
-
-/* One element of a prefix against a digit: where the next element starts, or NULL. */
-static const char *fits(const char *prefix, char c)
-{
-    if (*prefix == '#')
-        return prefix + 1;
-    if (*prefix == 'N')
-        return c >= '2' ? prefix + 1 : NULL;
-    if (*prefix != '[')
-        return *prefix == c ? prefix + 1 : NULL;
-    bool in = prefix[2] == '-' ? c >= prefix[1] && c <= prefix[3] : c == prefix[1] || c == prefix[2];
-    return in ? strchr(prefix, ']') + 1 : NULL;
 }
 
 /* The groups of `d` that are written this way, or 0. */
@@ -257,7 +260,7 @@ static bool phone_national(struct hunt *h, size_t begin, const struct dialled *d
     unsigned groups = 0;
     for (size_t i = h->dials->way[d->size[0]]; i; i = h->dials->next[i]) {
         const struct way *w = &ways[i - 1];
-        unsigned g = written(d, w);
+        unsigned g = h->dials->first[i] >> (d->digits[0] - '0') & 1 ? written(d, w) : 0;
         if (g > groups || (g && g == groups && w->alone > best->alone)) {
             best = w;
             groups = g;

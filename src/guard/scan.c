@@ -1,5 +1,5 @@
-/* guard/scan.c: marks from masks. Both forms make the same five masks of 64 bytes (digits, capitals and bytes above ASCII, words, token bytes, single marks);
- * what follows from the masks is shared, so the forms can only differ in how they classify a byte. */
+/* guard/scan.c: marks from masks. Both forms make the same five masks of 64 bytes (digits, capitals and bytes above ASCII, what no word is marked behind, token bytes,
+ * single marks); what follows from the masks is shared, so the forms can only differ in how they classify a byte. */
 #include "guard/scan.h"
 
 #if defined(__x86_64__)
@@ -25,7 +25,8 @@ const uint8_t scan_class[256] = {
 #undef Y
 #undef N
 
-struct masks { uint64_t digit, start, word, token, mark; };
+/* `shut`: bytes behind which no mark of a word stands. */
+struct masks { uint64_t digit, start, shut, token, mark; };
 
 static inline size_t marks_put(uint64_t marks, uint64_t longs, size_t base, uint16_t *at)
 {
@@ -40,11 +41,7 @@ static inline size_t marks_put(uint64_t marks, uint64_t longs, size_t base, uint
 /* Writes the marks of one block from its masks; the state moves on. Returns how many. */
 static inline size_t marks_of(struct scan *s, const struct masks *m, size_t base, uint16_t *at)
 {
-    uint64_t after_word = m->word << 1 | s->word >> 63, run = m->token, before;
-    s->word = m->word;
-    if (s->what == SCAN_WORDS)
-        return marks_put(m->word & ~after_word, 0, base, at);
-    uint64_t found = m->mark | (m->digit & ~(m->digit << 1 | s->digit >> 63)) | (m->start & ~after_word);
+    uint64_t found = m->mark | (m->digit & ~(m->digit << 1 | s->digit >> 63)) | (m->start & ~(m->shut << 1 | s->before >> 63)), run = m->token, before;
     for (int k = 0; k < 4; k++) {
         before = s->run[k];
         s->run[k] = run;
@@ -53,84 +50,70 @@ static inline size_t marks_of(struct scan *s, const struct masks *m, size_t base
     before = s->run[4];
     s->run[4] = run;
     s->digit = m->digit;
+    s->before = m->shut;
     run &= ~(run << 1 | before >> 63);
     return marks_put(found | run, run, base, at);
 }
 
-/* The same of lines, or of "ins" in either case: of the three masks the third is of what a mark stands at. */
-static inline size_t marks_of_few(struct scan *s, const uint64_t m[3], size_t base, uint16_t *at)
+/* The same of starts of words. */
+static inline size_t words_of(struct scan *s, uint64_t word, size_t base, uint16_t *at)
 {
-    uint64_t found = m[2];
-    if (s->what == SCAN_INS) {
-        found &= (m[1] << 1 | s->run[1] >> 63) & (m[0] << 2 | s->run[0] >> 62);
-        s->run[0] = m[0];
-        s->run[1] = m[1];
-    }
-    return marks_put(found, 0, base, at);
+    uint64_t after = word << 1 | s->before >> 63;
+    s->before = word;
+    return marks_put(word & ~after, 0, base, at);
 }
 
-static void few_plain(const struct scan *s, const char *p, size_t n, uint64_t m[3])
-{
-    m[0] = m[1] = m[2] = 0;
-    for (size_t i = 0; i < n; i++)
-        if (s->what == SCAN_LINES) {
-            m[2] |= (uint64_t)(p[i] == '\n') << i;
-        } else {
-            char c = (char)(p[i] | 0x20);
-            m[0] |= (uint64_t)(c == 'i') << i;
-            m[1] |= (uint64_t)(c == 'n') << i;
-            m[2] |= (uint64_t)(c == 's') << i;
-        }
-}
+static bool opens(char c) { return c == ' ' || c == '\n' || c == '(' || c == '-'; }
 
-static void masks_plain(const unsigned char *p, size_t n, struct masks *m)
+static void masks_plain(const char *p, size_t n, struct masks *m)
 {
     *m = (struct masks){ 0 };
     for (size_t i = 0; i < n; i++) {
-        unsigned c = scan_class[p[i]];
+        unsigned c = scan_class[(unsigned char)p[i]];
         m->digit |= (uint64_t)!!(c & C_DIGIT) << i;
         m->start |= (uint64_t)!!(c & (C_UPPER | C_HIGH)) << i;
-        m->word |= (uint64_t)!!(c & C_WORD) << i;
+        m->shut |= (uint64_t)!opens(p[i]) << i;
         m->token |= (uint64_t)!!(c & C_TOKEN) << i;
         m->mark |= (uint64_t)!!(c & C_MARK) << i;
     }
 }
 
-static size_t lines_plain(const char *p, size_t n, uint16_t *at)
+static uint64_t words_plain(const char *p, size_t n)
+{
+    uint64_t m = 0;
+    for (size_t i = 0; i < n; i++)
+        m |= (uint64_t)is(p[i], C_WORD) << i;
+    return m;
+}
+
+static size_t lines_plain(const char *p, size_t n, size_t base, uint16_t *at)
 {
     size_t found = 0;
-    for (const char *line = p; (line = memchr(line, '\n', n - (size_t)(line - p))); line++)
+    for (const char *line = p + base; (line = memchr(line, '\n', n - (size_t)(line - p))); line++)
         at[found++] = (uint16_t)(line - p);
     return found;
 }
 
-/* Looks only where an s may stand: three bytes behind one that is no letter of "ins". The state has the last two bytes of the chunk. */
-static size_t ins_plain(struct scan *s, const char *p, size_t n, uint16_t *at)
-{
-    size_t found = 0, i = 0;
-    while (i < n) {
-        char c = (char)(p[i] | 0x20), second = i ? p[i - 1] : (char)s->run[0], first = i > 1 ? p[i - 2] : i ? (char)s->run[0] : (char)s->run[1];
-        if (c == 's' && (second | 0x20) == 'n' && (first | 0x20) == 'i')
-            at[found++] = (uint16_t)i;
-        i += c == 'n' ? 1 : c == 'i' ? 2 : 3;
-    }
-    s->run[0] = n ? (unsigned char)p[n - 1] : 0;
-    s->run[1] = n > 1 ? (unsigned char)p[n - 2] : 0;
-    return found;
-}
-
-size_t scan_plain(struct scan *s, const char *p, size_t n, uint16_t *at)
+/* The marks from `i` on, which is a whole number of blocks. */
+static size_t scan_from(struct scan *s, const char *p, size_t n, size_t i, uint16_t *at)
 {
     size_t found = 0;
     struct masks m;
-    if (s->what >= SCAN_LINES)
-        return s->what == SCAN_LINES ? lines_plain(p, n, at) : ins_plain(s, p, n, at);
-    for (size_t i = 0; i < n; i += 64) {
-        masks_plain((const unsigned char *)p + i, n - i < 64 ? n - i : 64, &m);
+    if (s->what == SCAN_LINES)
+        return lines_plain(p, n, i, at);
+    for (; i < n; i += 64) {
+        size_t part = n - i < 64 ? n - i : 64;
+        if (s->what == SCAN_WORDS) {
+            found += words_of(s, words_plain(p + i, part), i, at + found);
+            continue;
+        }
+        masks_plain(p + i, part, &m);
         found += marks_of(s, &m, i, at + found);
     }
     return found;
 }
+
+size_t scan_plain(struct scan *s, const char *p, size_t n, uint16_t *at) { return scan_from(s, p, n, 0, at); }
 
 #if defined(__x86_64__)
 bool scan_has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi"); }
@@ -146,63 +129,44 @@ AVX2 static inline __m256i within(__m256i v, char from, char count)
 AVX2 static inline __m256i equal(__m256i v, char c) { return _mm256_cmpeq_epi8(v, _mm256_set1_epi8(c)); }
 AVX2 static inline uint64_t bits(__m256i v) { return (uint32_t)_mm256_movemask_epi8(v); }
 
+AVX2 static inline __m256i any(__m256i a, __m256i b) { return _mm256_or_si256(a, b); }
+AVX2 static inline __m256i half(const char *p) { return _mm256_loadu_si256((const __m256i *)p); }
+
+AVX2 static inline __m256i letters_and_digits(__m256i v)
+{
+    return any(within(v, '0', 10), within(any(v, _mm256_set1_epi8(0x20)), 'a', 26));
+}
+
 AVX2 static inline void masks_half(const char *p, int shift, struct masks *m)
 {
-    __m256i v = _mm256_loadu_si256((const __m256i *)p);
-    __m256i digit = within(v, '0', 10), upper = within(v, 'A', 26), lower = within(v, 'a', 26);
-    __m256i under = equal(v, '_'), token = _mm256_or_si256(_mm256_or_si256(digit, upper), _mm256_or_si256(lower, under));
-    __m256i mark = _mm256_or_si256(_mm256_or_si256(equal(v, '@'), equal(v, ':')), equal(v, '='));
-    m->digit |= bits(digit) << shift;
-    m->start |= bits(_mm256_or_si256(upper, v)) << shift;           /* the top bit of a byte above ASCII is its own */
-    m->word |= bits(_mm256_or_si256(token, v)) << shift;
-    m->token |= bits(_mm256_or_si256(token, equal(v, '-'))) << shift;
-    m->mark |= bits(mark) << shift;
+    __m256i v = half(p), dash = equal(v, '-'), token = any(letters_and_digits(v), any(equal(v, '_'), dash));
+    m->digit |= bits(within(v, '0', 10)) << shift;
+    m->start |= bits(any(within(v, 'A', 26), v)) << shift;          /* the top bit of a byte above ASCII is its own */
+    m->shut |= (bits(any(any(equal(v, ' '), equal(v, '\n')), any(equal(v, '('), dash))) ^ 0xFFFFFFFF) << shift;
+    m->token |= bits(token) << shift;
+    m->mark |= bits(any(any(equal(v, '@'), equal(v, ':')), equal(v, '='))) << shift;
 }
 
-AVX2 static inline uint64_t equals(const char *p, char c, char fold)
+AVX2 static inline uint64_t words_half(const char *p)
 {
-    __m256i low = _mm256_loadu_si256((const __m256i *)p), high = _mm256_loadu_si256((const __m256i *)(p + 32)), or = _mm256_set1_epi8(fold);
-    return bits(equal(_mm256_or_si256(low, or), c)) | bits(equal(_mm256_or_si256(high, or), c)) << 32;
-}
-
-AVX2 static size_t few_avx2(struct scan *s, const char *p, size_t n, uint16_t *at)
-{
-    size_t found = 0, i = 0;
-    uint64_t m[3] = { 0 };
-    for (; i + 64 <= n; i += 64) {
-        if (s->what == SCAN_LINES) {
-            m[2] = equals(p + i, '\n', 0);
-        } else {
-            m[0] = equals(p + i, 'i', 0x20);
-            m[1] = equals(p + i, 'n', 0x20);
-            m[2] = equals(p + i, 's', 0x20);
-        }
-        found += marks_of_few(s, m, i, at + found);
-    }
-    if (i < n) {
-        few_plain(s, p + i, n - i, m);
-        found += marks_of_few(s, m, i, at + found);
-    }
-    return found;
+    __m256i v = half(p);
+    return bits(any(letters_and_digits(v), any(equal(v, '_'), v)));
 }
 
 AVX2 size_t scan_avx2(struct scan *s, const char *p, size_t n, uint16_t *at)
 {
     size_t found = 0, i = 0;
-    struct masks m;
-    if (s->what >= SCAN_LINES)
-        return few_avx2(s, p, n, at);
-    for (; i + 64 <= n; i += 64) {
-        m = (struct masks){ 0 };
+    for (; i + 64 <= n && s->what == SCAN_RULES; i += 64) {
+        struct masks m = { 0 };
         masks_half(p + i, 0, &m);
         masks_half(p + i + 32, 32, &m);
         found += marks_of(s, &m, i, at + found);
     }
-    if (i < n) {
-        masks_plain((const unsigned char *)p + i, n - i, &m);
-        found += marks_of(s, &m, i, at + found);
-    }
-    return found;
+    for (; i + 64 <= n && s->what == SCAN_WORDS; i += 64)
+        found += words_of(s, words_half(p + i) | words_half(p + i + 32) << 32, i, at + found);
+    for (; i + 64 <= n && s->what == SCAN_LINES; i += 64)
+        found += marks_put(bits(equal(half(p + i), '\n')) | bits(equal(half(p + i + 32), '\n')) << 32, 0, i, at + found);
+    return found + (i < n ? scan_from(s, p, n, i, at + found) : 0);
 }
 #else
 bool scan_has_avx2(void) { return false; }

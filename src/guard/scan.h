@@ -1,7 +1,7 @@
 /* guard/scan.h: where rules have to look, found 64 bytes at a time. Includes: core.
  *
- * A mark is a position that a rule may start from: '@', ':', '=', the first digit of a run, the first byte of a word when it is A-Z or not ASCII, and the
- * SCAN_LONG-th byte of a run of [A-Za-z0-9_-]. The AVX2 form and the plain one give the same marks for every input. */
+ * A mark is a position that a rule may start from: '@', ':', '=', the first digit of a run, a byte that is A-Z or not ASCII behind a blank, '(', '-' or a line's end,
+ * and the SCAN_LONG-th byte of a run of [A-Za-z0-9_-]. The AVX2 form and the plain one give the same marks for every input. */
 #ifndef HEARTH_GUARD_SCAN_H
 #define HEARTH_GUARD_SCAN_H
 
@@ -11,9 +11,9 @@ enum { SCAN_LONG = 16, SCAN_CHUNK = 4096 };
 
 /* What one chunk leaves for the next; all zero at the start of a text. */
 struct scan {
-    uint64_t word, digit;           /* the last block's masks, of which the last bit counts */
+    uint64_t before, digit;         /* the last block's masks, of which the last bit counts: of words or what shuts them out, and of digits */
     uint64_t run[5];                /* of run[k] bit i says: the 2^k bytes that end at i are token bytes */
-    enum scan_for { SCAN_RULES, SCAN_WORDS, SCAN_LINES, SCAN_INS } what;     /* set by the caller: marks as above, starts of words, ends of lines, the s of "ins" */
+    enum scan_for { SCAN_RULES, SCAN_WORDS, SCAN_LINES } what;     /* set by the caller: marks as above, starts of words, ends of lines */
 };
 
 typedef size_t scan_fn(struct scan *s, const char *p, size_t n, uint16_t *at);

@@ -26,18 +26,16 @@ struct mix { unsigned upper, lower, digits, others, kinds; };
 
 static struct mix mix_of(str v)
 {
-    struct mix m = { 0 };
-    uint64_t seen[4] = { 0 };
+    static const uint8_t kind[256] = { ['A' ... 'Z'] = 1, ['a' ... 'z'] = 2, ['0' ... '9'] = 3 };
+    unsigned counts[4] = { 0 }, kinds = 0;
+    bool seen[256] = { false };
     for (size_t i = 0; i < v.n; i++) {
         unsigned char c = (unsigned char)v.p[i];
-        m.upper += is(v.p[i], C_UPPER);
-        m.lower += is(v.p[i], C_LOWER);
-        m.digits += is(v.p[i], C_DIGIT);
-        m.others += !is(v.p[i], C_ALNUM);
-        m.kinds += !(seen[c >> 6] >> (c & 63) & 1);
-        seen[c >> 6] |= (uint64_t)1 << (c & 63);
+        counts[kind[c]]++;
+        kinds += !seen[c];
+        seen[c] = true;
     }
-    return m;
+    return (struct mix){ .others = counts[0], .upper = counts[1], .lower = counts[2], .digits = counts[3], .kinds = kinds };
 }
 
 static bool at_word(str v, size_t at, str word)
@@ -92,13 +90,26 @@ static bool placeholder_at(str v, size_t i)
     }
 }
 
+/* Of the words above a bit for some of their first bytes, and the same bit for their second ones: both are there at few positions. */
+#define BOTH(upper, bits) [upper] = bits, [(upper) + 32] = bits
+static const uint8_t firsts[256] = {
+    BOTH('Y', 1), BOTH('T', 1), BOTH('E', 2 | 4), BOTH('X', 2), BOTH('I', 4), BOTH('P', 8), BOTH('C', 16), BOTH('R', 16), BOTH('G', 16), BOTH('D', 32), BOTH('S', 32), BOTH('F', 32),
+    BOTH('A', 32), ['0'] = 64, ['1'] = 64, ['.'] = 64, ['*'] = 64, ['{'] = 64, ['['] = 64, ['%'] = 64, [0xE2] = 64, ['<'] = 128, ['$'] = 128, ['_'] = 128,
+};
+static const uint8_t seconds[256] = {
+    BOTH('O', 1), BOTH('X', 2), BOTH('N', 4), BOTH('L', 8), BOTH('R', 8), BOTH('H', 16), BOTH('E', 16), BOTH('U', 32), BOTH('A', 32), BOTH('B', 32),
+    ['0'] = 64, ['2'] = 64, ['.'] = 64, ['*'] = 64, ['{'] = 64, BOTH('M', 64), BOTH('S', 64), [0x80] = 64,
+};
+#undef BOTH
+
 /* Stands for a secret, and is none. */
 static bool is_placeholder(str v)
 {
     size_t same = 0;
     for (size_t i = 0; i < v.n; i++) {
         same = i && v.p[i] == v.p[i - 1] && v.p[i] != '/' ? same + 1 : 1;
-        if (same > 7 || placeholder_at(v, i))
+        unsigned second = i + 1 < v.n ? seconds[(unsigned char)v.p[i + 1]] | 128 : 128;
+        if (same > 7 || (firsts[(unsigned char)v.p[i]] & second && placeholder_at(v, i)))
             return true;
     }
     return false;
@@ -114,12 +125,7 @@ static bool secret_add(struct hunt *h, size_t begin, size_t end, enum rule rule,
     return true;
 }
 
-static size_t token_end(const struct hunt *h, size_t i)
-{
-    while (i < h->n && is(h->p[i], C_TOKEN))
-        i++;
-    return i;
-}
+static size_t token_end(const struct hunt *h, size_t i) { return i + hunt_run(h, i, C_TOKEN, SIZE_MAX); }
 
 /* "eyJ…" are the first bytes of a JSON object in base64url; three parts with dots between them (RFC 7519). */
 static bool rule_jwt(struct hunt *h, size_t begin, size_t end)
@@ -225,7 +231,8 @@ bool rule_token(struct hunt *h, size_t at)
 bool rule_user(struct hunt *h, size_t colon)
 {
     size_t begin = colon, end = colon + 1, least = colon > 64 ? colon - 64 : 0;
-    if (!is(hunt_at(h, end), C_TOKEN) && !strchr("#!*.", hunt_at(h, end)))
+    char first = hunt_at(h, end);
+    if (!is(first, C_TOKEN) && first != '#' && first != '!' && first != '*' && first != '.')
         return false;
     while (begin > least && (is(h->p[begin - 1], C_TOKEN) || h->p[begin - 1] == '.' || h->p[begin - 1] == '@'))
         begin--;

@@ -13,21 +13,24 @@ struct terms {
     uint32_t *slots, mask;          /* by the hash of the first word; 0: none, else the number of a term, from 1 */
     uint64_t starts[256];           /* by the first three bytes, lower case: most words are no start of a term */
     uint64_t shorts[4];             /* by the first byte alone, lower case: of first words that have fewer */
+    bool some_short;
 };
 
-static size_t first_word(str s)
-{
-    size_t n = 0;
-    while (n < s.n && is(s.p[n], C_WORD))
-        n++;
-    return n;
-}
+static size_t first_word(str s) { return run_on(s.p, s.n, 0, C_WORD, SIZE_MAX); }
 
 /* Of the first three bytes, without case. */
-static inline unsigned start_of(const char *p)
+static inline unsigned start_of(uint32_t x) { return ((x & 0xFFFFFF) | 0x202020) * 2654435761u >> 18; }
+
+static inline uint32_t three(const char *p) { return (unsigned char)p[0] | (uint32_t)(unsigned char)p[1] << 8 | (uint32_t)(unsigned char)p[2] << 16; }
+
+static inline uint32_t four(const char *p)
 {
-    uint32_t x = (unsigned char)p[0] | (uint32_t)(unsigned char)p[1] << 8 | (uint32_t)(unsigned char)p[2] << 16;
-    return (x | 0x202020) * 2654435761u >> 18;
+    uint32_t x;
+    memcpy(&x, p, sizeof x);
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    x = __builtin_bswap32(x);
+#endif
+    return x;
 }
 
 static void term_add(struct hunt *h, struct terms *t, str text, enum rule rule, enum guard_type type, unsigned score, bool capital)
@@ -44,10 +47,13 @@ static void term_add(struct hunt *h, struct terms *t, str text, enum rule rule, 
             return;
     t->all[t->n++] = (struct term){ text, rule, (uint8_t)type, (uint8_t)score, (uint8_t)lead, capital, t->slots[slot] };
     t->slots[slot] = t->n;
-    if (n >= 3)
-        t->starts[start_of(text.p + lead) >> 6] |= (uint64_t)1 << (start_of(text.p + lead) & 63);
-    else if (n)
+    if (n >= 3) {
+        unsigned start = start_of(three(text.p + lead));
+        t->starts[start >> 6] |= (uint64_t)1 << (start & 63);
+    } else if (n) {
         t->shorts[(unsigned char)(text.p[lead] | 0x20) >> 6] |= (uint64_t)1 << ((text.p[lead] | 0x20) & 63);
+        t->some_short = true;
+    }
 }
 
 /* A name, and its `parts`: words that are long enough and nothing else. */
@@ -135,12 +141,23 @@ static void match_at(struct hunt *h, const struct terms *t, size_t begin, size_t
         h->spans[h->n_spans - 1].type = (enum guard_type)best->type;
 }
 
-static size_t word_length(const struct hunt *h, size_t i)
+static size_t word_length(const struct hunt *h, size_t i) { return hunt_run(h, i, C_WORD, SIZE_MAX); }
+
+/* Which of `n` words, given by their places behind `base`, a term may start with: writes these over them; their number. */
+static size_t starts_of(const struct hunt *h, const struct terms *t, size_t base, size_t n, uint16_t *at)
 {
-    size_t k = i;
-    while (k < h->n && is(h->p[k], C_WORD))
-        k++;
-    return k - i;
+    const char *p = h->p + base;
+    const size_t room = h->n - base;
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++) {
+        size_t begin = at[i];
+        unsigned start = start_of(room - begin >= 4 ? four(p + begin) : room - begin == 3 ? three(p + begin) : 0);
+        unsigned first = (unsigned char)(p[begin] | 0x20);
+        bool is_short = t->some_short && t->shorts[first >> 6] >> (first & 63) & 1;
+        at[kept] = (uint16_t)begin;
+        kept += is_short || (t->starts[start >> 6] >> (start & 63) & 1);
+    }
+    return kept;
 }
 
 static void match_all(struct hunt *h, const struct terms *t)
@@ -149,12 +166,9 @@ static void match_all(struct hunt *h, const struct terms *t)
     uint16_t at[SCAN_CHUNK];
     for (size_t base = 0; base < h->n && !h->e; base += SCAN_CHUNK) {
         size_t n = h->n - base < SCAN_CHUNK ? h->n - base : SCAN_CHUNK, found = h->scan(&s, h->p + base, n, at);
-        for (size_t i = 0; i < found && !h->e; i++) {
-            size_t begin = base + at[i];
-            unsigned start = h->n - begin >= 3 ? start_of(h->p + begin) : 0, first = (unsigned char)(h->p[begin] | 0x20);
-            if ((t->starts[start >> 6] >> (start & 63) & 1) || (t->shorts[first >> 6] >> (first & 63) & 1))
-                match_at(h, t, begin, word_length(h, begin));
-        }
+        found = starts_of(h, t, base, found, at);
+        for (size_t i = 0; i < found && !h->e; i++)
+            match_at(h, t, base + at[i], word_length(h, base + at[i]));
     }
 }
 

@@ -8,6 +8,20 @@ struct table { uint32_t bits[COLUMNS]; unsigned n; char separator; };
 
 static bool is_separator(char c) { return c == ',' || c == ';' || c == '\t' || c == '|'; }
 
+/* The first `separator` or end of a line from `i` on. */
+static size_t cell_end(const struct hunt *h, size_t i, char separator)
+{
+    for (; i + RUN_STEP <= h->n; i += RUN_STEP) {
+        run_bytes v = run_load(h->p + i);
+        unsigned ends = run_equal(v, separator) | run_equal(v, '\n');
+        if (ends)
+            return i + (size_t)__builtin_ctz(ends);
+    }
+    while (i < h->n && h->p[i] != separator && h->p[i] != '\n')
+        i++;
+    return i;
+}
+
 /* The cell that starts at `i`: its value, and where the next cell or line starts. */
 static size_t cell(const struct hunt *h, size_t i, char separator, size_t *begin, size_t *end)
 {
@@ -24,9 +38,7 @@ static size_t cell(const struct hunt *h, size_t i, char separator, size_t *begin
         *end = i < h->n ? i : h->n;
         i += i < h->n && h->p[i] == '"';
     }
-    size_t k = i;
-    while (k < h->n && h->p[k] != separator && h->p[k] != '\n')
-        k++;
+    size_t k = cell_end(h, i, separator);
     if (!quoted)
         *end = k;
     while (*begin < *end && h->p[*begin] == ' ')
@@ -85,23 +97,28 @@ static size_t date_with_comma(const struct hunt *h, size_t begin, size_t end)
     return to > end && from == begin ? to : 0;
 }
 
-/* The cells of one line, added or only counted; their number. */
-static unsigned row(struct hunt *h, size_t i, size_t next, const struct table *t, bool add)
+/* The cells of one line, if they are as many as the table has columns. */
+static bool row(struct hunt *h, size_t i, size_t next, const struct table *t)
 {
-    char separator = t->separator;
+    struct { size_t begin, end; } cells[COLUMNS];
     unsigned n = 0;
-    for (size_t begin, end; i <= next; i++) {
-        i = cell(h, i, separator, &begin, &end);
-        size_t date = n < t->n && t->bits[n] & W_BIRTH && separator == ',' ? date_with_comma(h, begin, i) : 0;
-        if (date)
-            i = cell(h, i + 1, separator, &(size_t){ 0 }, &end);    /* "Dec 26, 1999" without quotes takes two cells */
-        if (add && n < t->n)
-            value(h, t->bits[n], begin, date ? date : end);
+    for (; i <= next; i++) {
+        if (n == t->n)
+            return false;
+        size_t *begin = &cells[n].begin, *end = &cells[n].end;
+        i = cell(h, i, t->separator, begin, end);
+        size_t date = t->bits[n] & W_BIRTH && t->separator == ',' ? date_with_comma(h, *begin, i) : 0;
+        if (date) {
+            i = cell(h, i + 1, t->separator, &(size_t){ 0 }, end);      /* "Dec 26, 1999" without quotes takes two cells */
+            *end = date;
+        }
         n++;
         if (i >= h->n || h->p[i] == '\n')
             break;
     }
-    return n;
+    for (unsigned k = 0; k < n && n == t->n; k++)
+        value(h, t->bits[k], cells[k].begin, cells[k].end);
+    return n == t->n;
 }
 
 static size_t line_end(const struct hunt *h, size_t i)
@@ -110,17 +127,29 @@ static size_t line_end(const struct hunt *h, size_t i)
     return at ? (size_t)(at - h->p) + 1 : h->n;
 }
 
+/* Bytes of a name of a column from `i` on, at most 32. */
+static size_t name_run(const struct hunt *h, size_t i)
+{
+    const size_t from = i, end = h->n - i < 32 ? h->n : i + 32;
+    for (; i + RUN_STEP <= end; i += RUN_STEP) {
+        run_bytes v = run_load(h->p + i);
+        unsigned others = ~(run_mask(v, C_WORD | C_DASH) | run_equal(v, ' ')) << RUN_STEP;
+        if (others)
+            return i - from + (size_t)__builtin_ctz(others) - RUN_STEP;
+    }
+    while (i < end && (is(h->p[i], C_WORD | C_DASH) || h->p[i] == ' '))
+        i++;
+    return i - from;
+}
+
 /* A name of a column and a separator start a line of names. */
 static char first_separator(const struct hunt *h, size_t i)
 {
-    static const bool names[256] = { [' '] = true, ['-'] = true, ['0' ... '9'] = true, ['A' ... 'Z'] = true, ['_'] = true, ['a' ... 'z'] = true, [0x80 ... 0xFF] = true };
     size_t k = i + (hunt_at(h, i) == '"' || hunt_at(h, i) == '|');
     if (k == i && !is(hunt_at(h, i), C_LETTER | C_UNDER))
         return '\0';                    /* most lines of source end here */
-    const char *at = h->p + k, *end = at + (h->n - k < 32 ? h->n - k : 32);
-    while (at < end && names[(unsigned char)*at])
-        at++;
-    k = (size_t)(at - h->p);
+    if (k < h->n)
+        k += name_run(h, k);
     k += hunt_at(h, k) == '"';
     return k > i + 1 && is_separator(hunt_at(h, k)) ? h->p[k] : '\0';
 }
@@ -197,28 +226,34 @@ static size_t insert(struct hunt *h, size_t i)
 /* Where the line at `i` has an INSERT: at its start, or at the start of a string. */
 static size_t insert_at(const struct hunt *h, size_t i)
 {
-    size_t k = i;
-    while (k < i + 36 && k + 4 < h->n && !memcmp(h->p + k, "    ", 4))
-        k += 4;
-    while (k < h->n && k < i + 40 && (h->p[k] == ' ' || h->p[k] == '\t' || h->p[k] == '"'))
-        k++;
-    return k + 12 < h->n && (h->p[k] | 0x20) == 'i' && is_word(h, k, S("insert into ")) ? k : h->n;
+    size_t end = h->n - i < 40 ? h->n : i + 40;
+    for (; i + RUN_STEP <= end; i += RUN_STEP) {
+        run_bytes v = run_load(h->p + i);
+        unsigned others = ~(run_equal(v, ' ') | run_equal(v, '\t') | run_equal(v, '"')) << RUN_STEP;
+        if (others) {
+            i += (size_t)__builtin_ctz(others) - RUN_STEP;
+            break;
+        }
+    }
+    while (i < end && (h->p[i] == ' ' || h->p[i] == '\t' || h->p[i] == '"'))
+        i++;
+    return i + 12 < h->n && (h->p[i] | 0x20) == 'i' && is_word(h, i, S("insert into ")) ? i : h->n;
 }
 
 /* The lines from `i` on that have the table's number of cells: behind the last. */
 static size_t rows(struct hunt *h, size_t i, const struct table *t)
 {
-    for (size_t next; i < h->n && !h->e && row(h, i, next = line_end(h, i), t, false) == t->n; i = next)
-        (void)row(h, i, next, t, true);
+    for (size_t next; i < h->n && !h->e && row(h, i, next = line_end(h, i), t);)
+        i = next;
     return i;
 }
 
 /* "COPY t (a, b) FROM stdin;" of PostgreSQL's dumps on the line at `i`, with lines of tabs below it: behind them, or `next`. */
 static size_t copied(struct hunt *h, size_t i, size_t next)
 {
-    struct table t = { .separator = '\t' };
     if ((hunt_at(h, i) | 0x20) != 'c' || !is_word(h, i, S("copy ")))
         return next;
+    struct table t = { .separator = '\t' };
     struct hunt line = *h;              /* a head that does not end here is none: nothing behind it is read for it */
     line.n = next = line_end(h, i);
     if (!is_word(&line, columns(&line, i, &t), S("from stdin")))
@@ -226,24 +261,11 @@ static size_t copied(struct hunt *h, size_t i, size_t next)
     return t.n > 1 ? rows(h, next, &t) : next;
 }
 
-static bool has_insert(const struct hunt *h)
-{
-    struct scan s = { .what = SCAN_INS };
-    uint16_t at[SCAN_CHUNK];
-    for (size_t base = 0; base < h->n; base += SCAN_CHUNK) {
-        size_t found = h->scan(&s, h->p + base, h->n - base < SCAN_CHUNK ? h->n - base : SCAN_CHUNK, at);
-        for (size_t i = 0; i < found; i++)
-            if (is_word(h, base + at[i] - 2, S("insert into ")))
-                return true;
-    }
-    return false;
-}
-
 /* What the line at `i` begins: an INSERT, a table, or nothing. Returns behind what was read, `i` when that is nothing. */
-static size_t line_read(struct hunt *h, size_t i, bool inserts)
+static size_t line_read(struct hunt *h, size_t i)
 {
     struct table t;
-    size_t sql = inserts ? insert_at(h, i) : h->n;
+    size_t sql = insert_at(h, i);
     if (sql < h->n) {
         sql = insert(h, sql);
         return sql > line_end(h, i) ? sql : line_end(h, i);
@@ -261,28 +283,36 @@ static size_t line_read(struct hunt *h, size_t i, bool inserts)
 }
 
 /* The same, and what stands behind an INSERT that ended inside of a line. */
-static size_t lines_read(struct hunt *h, size_t i, bool inserts)
+static size_t lines_read(struct hunt *h, size_t i)
 {
-    size_t next = line_read(h, i, inserts);
+    size_t next = line_read(h, i);
     while (next > i && next < h->n && h->p[next - 1] != '\n' && !h->e) {
         i = next;
-        next = line_read(h, i, inserts);
+        next = line_read(h, i);
     }
     return next;
+}
+
+/* Most lines begin nothing, which their first bytes say. */
+static inline bool may_begin(const struct hunt *h, size_t i)
+{
+    char c = h->p[i];
+    if (c == ' ' || c == '\t' || (c | 0x20) == 'i')
+        return insert_at(h, i) < h->n || first_separator(h, i);
+    return c == '"' || (c | 0x20) == 'c' || first_separator(h, i);
 }
 
 void hunt_tables(struct hunt *h)
 {
     struct scan s = { .what = SCAN_LINES };
     uint16_t at[SCAN_CHUNK];
-    bool inserts = has_insert(h);
-    size_t next = h->n ? lines_read(h, 0, inserts) : 0;
+    size_t next = h->n ? lines_read(h, 0) : 0;
     for (size_t base = 0; base < h->n && !h->e; base += SCAN_CHUNK) {
         size_t found = h->scan(&s, h->p + base, h->n - base < SCAN_CHUNK ? h->n - base : SCAN_CHUNK, at);
         for (size_t i = 0; i < found && !h->e; i++) {
             size_t line = base + at[i] + 1;
-            if (line >= next && line < h->n)
-                next = lines_read(h, line, inserts);
+            if (line >= next && line < h->n && may_begin(h, line))
+                next = lines_read(h, line);
         }
     }
     h->done = h->dull = 0;

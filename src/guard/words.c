@@ -1,6 +1,6 @@
 /* guard/words.c: the table of telling words, and its hash. Words that mean different things in two places have the bits of both. */
 #include "guard/words.h"
-#include "guard/scan.h"
+#include "guard/run.h"
 
 /* Bits, and the words that have them. */
 static const struct { uint32_t bits; const char *words; } lists[] = {
@@ -93,25 +93,25 @@ static const char *const months[] = {
     "december dec dezember décembre diciembre dicembre grudnia grudzień dezembro dez dic gru déc",
 };
 
-enum { SLOTS = 4096 };
+enum { SLOTS = 4096, STARTS = 1024 };
 
-/* `seen` has a bit for every hash, so that most words, which are none of these, cost one look. */
+/* `lengths` has by the first two bytes, without case, a bit for every length, so that most words, which are none of these, cost one look. */
 struct words {
-    uint64_t seen[1024];
-    struct { str text; uint32_t bits; uint8_t month; } slots[SLOTS];
+    uint32_t lengths[STARTS];
+    struct slot { const char *p; uint32_t hash, bits; uint8_t n, month; } slots[SLOTS];
 };
+
+static inline size_t start_of(str s) { return (size_t)(s.p[0] & 31) << 5 | (s.p[s.n > 1] & 31); }
 
 static void add(struct words *w, str text, uint32_t bits, uint8_t month)
 {
     uint32_t x = words_hash(text);
     size_t i = x % SLOTS;
-    w->seen[x >> 22] |= (uint64_t)1 << (x >> 16 & 63);
-    while (w->slots[i].text.n && !str_eq(w->slots[i].text, text))
+    w->lengths[start_of(text)] |= 1u << text.n;
+    while (w->slots[i].n && !str_eq(str_slice(w->slots[i].p, w->slots[i].n), text))
         i = (i + 1) % SLOTS;
-    w->slots[i].text = text;
-    w->slots[i].bits |= bits;
-    if (month)
-        w->slots[i].month = month;
+    struct slot *s = &w->slots[i];
+    *s = (struct slot){ text.p, x, s->bits | bits, (uint8_t)text.n, month ? month : s->month };
 }
 
 static void add_list(struct words *w, const char *list, uint32_t bits, uint8_t month)
@@ -119,7 +119,7 @@ static void add_list(struct words *w, const char *list, uint32_t bits, uint8_t m
     str rest = str_of(list), one;
     while (rest.n) {
         (void)str_cut(rest, ' ', &one, &rest);
-        if (one.n)
+        if (one.n && one.n <= WORD_LONGEST)
             add(w, one, bits, month);
     }
 }
@@ -134,30 +134,28 @@ struct words *words_new(struct arena *a)
     return w;
 }
 
-/* The slot of a word, or SLOTS. */
-static size_t slot_of(const struct words *w, str text)
+/* NULL: it is none. */
+static inline const struct slot *slot_of(const struct words *w, str text)
 {
-    if (!text.n || text.n > WORD_LONGEST)
-        return SLOTS;
+    if (!text.n || text.n > WORD_LONGEST || !(w->lengths[start_of(text)] >> text.n & 1))
+        return NULL;
     uint32_t x = words_hash(text);
-    size_t i = x % SLOTS;
-    if (!(w->seen[x >> 22] >> (x >> 16 & 63) & 1))
-        return SLOTS;
-    while (w->slots[i].text.n && (w->slots[i].text.n != text.n || (memcmp(w->slots[i].text.p, text.p, text.n) && !str_ieq(w->slots[i].text, text))))
-        i = (i + 1) % SLOTS;
-    return i;
+    for (size_t i = x % SLOTS; w->slots[i].n; i = (i + 1) % SLOTS)
+        if (w->slots[i].hash == x && str_ieq(str_slice(w->slots[i].p, w->slots[i].n), text))
+            return &w->slots[i];
+    return NULL;
 }
 
 uint32_t words_find(const struct words *w, str text)
 {
-    size_t i = slot_of(w, text);
-    return i < SLOTS ? w->slots[i].bits : 0;
+    const struct slot *s = slot_of(w, text);
+    return s ? s->bits : 0;
 }
 
 unsigned words_month(const struct words *w, str text)
 {
-    size_t i = slot_of(w, text);
-    return i < SLOTS ? w->slots[i].month : 0;
+    const struct slot *s = slot_of(w, text);
+    return s ? s->month : 0;
 }
 
 /* A name in lower snake case, and where its parts begin: behind each '_'. */
@@ -176,13 +174,10 @@ static const char folded[128] = {
 #undef LOWER
 #undef BOTH
 
-/* Most names are words, which have no parts. */
+/* Most names are words, which have no parts, or numbers. */
 static bool is_one(str name)
 {
-    size_t i = 1;
-    while (i < name.n && is(name.p[i], C_LOWER | C_DIGIT | C_HIGH))
-        i++;
-    return i >= name.n;
+    return run_is_all(str_skip(name, 1), C_LOWER | C_DIGIT | C_HIGH) || !run_has(name, C_LETTER);
 }
 
 /* False: it has one part only. */
