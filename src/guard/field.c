@@ -91,8 +91,15 @@ static size_t bare_end(const struct hunt *h, size_t i, bool word)
     return k;
 }
 
-/* Ends every bare value, whatever its name says. */
-static bool is_end(char c) { return (unsigned char)c < ' ' || c == '"' || c == '<' || c == '|' || c == '{' || c == '}'; }
+/* What a byte is around a ':' or '=': may end the name before it; ends every bare value behind it, whatever the name says; is no start of one. */
+enum { K_NAME = 1, K_END = 2, K_NONE = 4 };
+static const uint8_t kinds[256] = {
+    [0 ... ' ' - 1] = K_END | K_NONE, ['<'] = K_END | K_NONE, ['|'] = K_END | K_NONE, ['{'] = K_END | K_NONE, ['}'] = K_END | K_NONE,
+    ['('] = K_NONE, ['['] = K_NONE, ['\\'] = K_NONE,
+    ['"'] = K_NAME | K_END | K_NONE, ['\''] = K_NAME, ['`'] = K_NAME, [' '] = K_NAME, ['*'] = K_NAME, ['.'] = K_NAME, [']'] = K_NAME, ['-'] = K_NAME, ['_'] = K_NAME,
+    ['0' ... '9'] = K_NAME, ['A' ... 'Z'] = K_NAME, ['a' ... 'z'] = K_NAME, [0x80 ... 0xFF] = K_NAME,
+};
+static inline bool is_kind(char c, unsigned k) { return kinds[(unsigned char)c] & k; }
 
 /* Whether what stands at `i` without quotes can be no value of any kind, as most of what source code assigns: nothing, a call, an index, a name of a variable, a small
  * number. A secret has a digit, a date too; a name starts with a capital, a title or a particle and a blank; an address has a digit and no '_'. It costs
@@ -100,25 +107,38 @@ static bool is_end(char c) { return (unsigned char)c < ' ' || c == '"' || c == '
 static bool is_no_value(const struct hunt *h, size_t i)
 {
     char c = hunt_at(h, i);
-    if (is_end(c) || c == '(' || c == '[' || c == '\\')
+    if (is_kind(c, K_NONE))
         return true;
     size_t k = i;
     if (is(c, C_DIGIT)) {
         k += hunt_run(h, i, C_DIGIT, 6);
-        return k - i < 6 && (is_end(hunt_at(h, k)) || hunt_at(h, k) == ';');
+        return k - i < 6 && (is_kind(hunt_at(h, k), K_END) || hunt_at(h, k) == ';');
     }
     bool under = false;
-    while (is(hunt_at(h, k), C_ALPHA | C_UNDER) || (hunt_at(h, k) == '.' && k > i && is(hunt_at(h, k + 1), C_ALPHA | C_UNDER))) {
-        under = under || h->p[k] == '_';
-        k++;
+    for (;; k++) {
+        k += hunt_run(h, k, C_ALPHA, SIZE_MAX);
+        c = hunt_at(h, k);
+        under = under || c == '_';
+        if (c != '_' && (c != '.' || k == i || !is(hunt_at(h, k + 1), C_ALPHA | C_UNDER)))
+            break;
     }
-    c = hunt_at(h, k);
     if (k == i || (!under && !is(h->p[i], C_LOWER)))
         return false;
-    return is_end(c) || c == ';' || c == '(' || c == '[' || (c == '-' && hunt_at(h, k + 1) == '>') || (under && (c == ' ' || c == ','));
+    return is_kind(c, K_END) || c == ';' || c == '(' || c == '[' || (c == '-' && hunt_at(h, k + 1) == '>') || (under && (c == ' ' || c == ','));
 }
 
-static bool may_end_name(char c) { return is(c, C_WORD | C_DASH) || c == ' ' || c == '*' || c == '.' || c == ']' || is_quote(c); }
+/* Where the value of the field begins whose ':' or '=' is at `at`: at its quote, or before a '\\' and the quote. */
+static inline size_t value_start(const struct hunt *h, size_t at)
+{
+    size_t i = at + 1;
+    while (i < h->n && i - at < 4 && (h->p[i] == '=' || h->p[i] == '>' || h->p[i] == ':'))
+        i++;
+    while (i < h->n && i - at < 6 && (h->p[i] == ' ' || h->p[i] == '\t' || h->p[i] == '*'))
+        i++;
+    if (i + 1 < h->n && is_quote(h->p[i + 1]) && (h->p[i] == 'b' || h->p[i] == 'f' || h->p[i] == 'r' || h->p[i] == 'u'))
+        i++;
+    return i;
+}
 
 void rule_field(struct hunt *h, size_t at)
 {
@@ -126,15 +146,9 @@ void rule_field(struct hunt *h, size_t at)
         rule_uri(h, at);
         return;
     }
-    size_t i = at + 1;
-    if (!at || !may_end_name(h->p[at - 1]))
+    if (!at || !is_kind(h->p[at - 1], K_NAME))
         return;
-    while (i < h->n && i - at < 4 && (h->p[i] == '=' || h->p[i] == '>' || h->p[i] == ':'))
-        i++;
-    while (i < h->n && i - at < 6 && (h->p[i] == ' ' || h->p[i] == '\t' || h->p[i] == '*'))
-        i++;
-    if (i + 1 < h->n && is_quote(h->p[i + 1]) && strchr("bfru", h->p[i]))
-        i++;
+    size_t i = value_start(h, at);
     bool escaped = hunt_at(h, i) == '\\' && is_quote(hunt_at(h, i + 1));
     i += escaped;
     bool quoted = i < h->n && is_quote(h->p[i]);

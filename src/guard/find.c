@@ -138,8 +138,10 @@ static void hunt_mark(struct hunt *h, size_t at, bool is_long)
     char c = h->p[at];
     if (c == '@')
         rule_email(h, at, 1);
-    else if (c == ':' || c == '=')
+    else if (c == ':')
         rule_colon(h, at);
+    else if (c == '=')
+        rule_field(h, at);
     else if (is_long && rule_token(h, at))
         return;
     else if (is(c, C_DIGIT) && at >= h->dull)

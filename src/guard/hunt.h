@@ -65,7 +65,7 @@ bool rule_ipv4(struct hunt *h, size_t at);
 bool rule_mac(struct hunt *h, size_t at);
 bool rule_birth(struct hunt *h, size_t at);
 bool rule_address(struct hunt *h, size_t at, size_t run);       /* `run` digits of a postal code */
-void rule_colon(struct hunt *h, size_t at);                     /* ':' or '=': addresses of machines, URIs, fields */
+void rule_colon(struct hunt *h, size_t at);                     /* ':': addresses of machines, URIs, fields */
 bool rule_token(struct hunt *h, size_t at);                     /* the SCAN_LONG-th byte of a token */
 void rule_capital(struct hunt *h, size_t at);                   /* the start of a word: capital, or not ASCII */
 void rule_field(struct hunt *h, size_t at);                     /* ':' or '=' behind a name of a field */

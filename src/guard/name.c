@@ -27,6 +27,13 @@ static size_t name_word(const struct hunt *h, size_t i)
     return is(hunt_at(h, k), C_DIGIT | C_UNDER) ? 0 : k;
 }
 
+/* Behind the particle ("van") that stands at `i`, and a blank; 0: there is none. */
+static size_t particle_end(const struct hunt *h, size_t i)
+{
+    size_t k = hunt_run(h, i, C_LOWER, 5);
+    return k && hunt_at(h, i + k) == ' ' && words_find(h->words, hunt_str(h, i, i + k)) & W_PARTICLE ? i + k + 1 : 0;
+}
+
 /* Words of a name from `i` on this line, at most NAME_WORDS: the end of the last, and how many; particles ("van der") count with the word behind them. */
 static size_t name_end(const struct hunt *h, size_t i, unsigned *words)
 {
@@ -34,12 +41,8 @@ static size_t name_end(const struct hunt *h, size_t i, unsigned *words)
     *words = 0;
     while (*words < NAME_WORDS) {
         size_t at = i, word;
-        for (int particles = 0; particles < 3; particles++) {
-            size_t k = hunt_run(h, at, C_LOWER, 5);
-            if (!k || hunt_at(h, at + k) != ' ' || !(words_find(h->words, hunt_str(h, at, at + k)) & W_PARTICLE))
-                break;
-            at += k + 1;
-        }
+        for (int particles = 0; particles < 3 && (word = particle_end(h, at)); particles++)
+            at = word;
         word = name_word(h, at);
         uint32_t never = W_COMMON | W_COMPANY | W_GREETING | (word - at > 3 ? W_MONTH : 0);         /* Jan is a name */
         if (!word || words_find(h->words, hunt_str(h, at, word)) & never || (word - at < 2 && *words == 0))
@@ -263,7 +266,7 @@ static bool rule_listed(struct hunt *h, size_t at)
     if (end < at + 3 || hunt_at(h, end) != ' ')
         return false;
     char next = hunt_at(h, end + 1);
-    if (!is(next, C_UPPER | C_HIGH | C_LOWER))
+    if (!is(next, C_UPPER | C_HIGH) && !particle_end(h, end + 1))
         return false;
     unsigned given = names_find(hunt_str(h, at, end)), score = 0, best = 0;
     bool joined = false;

@@ -233,9 +233,9 @@ static bool rule_ipv6(struct hunt *h, size_t colon)
 
 void rule_colon(struct hunt *h, size_t at)
 {
-    if (h->p[at] == ':' && at && is(h->p[at - 1], C_HEX) && (is(hunt_at(h, at + 1), C_HEX) || hunt_at(h, at + 1) == ':') && (rule_mac(h, at) || rule_ipv6(h, at)))
+    if (at && is(h->p[at - 1], C_HEX) && (is(hunt_at(h, at + 1), C_HEX) || hunt_at(h, at + 1) == ':') && (rule_mac(h, at) || rule_ipv6(h, at)))
         return;
-    if (h->p[at] == ':' && rule_user(h, at))
+    if (rule_user(h, at))
         return;
     rule_field(h, at);
 }

@@ -89,40 +89,28 @@ RUN_INLINE unsigned run_below(run_bytes v, char c)
 }
 #endif
 
-/* All bytes of 1 to 16, some of them more than once, in any order. */
-RUN_INLINE run_bytes run_few(str s)
+/* The first bytes of `s`, with zeros behind them where it has fewer than 16. */
+RUN_INLINE run_bytes run_up_to(str s)
 {
-    uint64_t first = 0, last;
-    if (s.n >= 8) {
+    uint64_t first = 0, last = 0;
+    if (s.n >= RUN_STEP)
+        return run_load(s.p);
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    if (s.n > 8) {
         memcpy(&first, s.p, 8);
         memcpy(&last, s.p + s.n - 8, 8);
-        return run_pair(first, last);
+        return run_pair(first, last >> (16 - s.n) * 8);
     }
     if (s.n >= 4) {
-        memcpy(&first, s.p, 4);
-        memcpy((char *)&first + 4, s.p + s.n - 4, 4);
-        return run_pair(first, first);
+        uint32_t head, tail;
+        memcpy(&head, s.p, 4);
+        memcpy(&tail, s.p + s.n - 4, 4);
+        return run_pair(head | (uint64_t)tail << (s.n - 4) * 8, 0);
     }
-    first = (unsigned char)s.p[0] | (unsigned)(unsigned char)s.p[s.n / 2] << 8 | (unsigned)(unsigned char)s.p[s.n - 1] << 16 | (unsigned)(unsigned char)s.p[0] << 24;
-    return run_pair(first | first << 32, first | first << 32);
-}
-
-/* Whether all bytes of `s` are of `classes`; whether any is. */
-enum { RUN_ALL = (1 << RUN_STEP) - 1 };
-RUN_INLINE bool run_is_all(str s, unsigned classes)
-{
-    size_t i = 0;
-    for (; i + RUN_STEP < s.n; i += RUN_STEP)
-        if (run_mask(run_load(s.p + i), classes) != RUN_ALL)
-            return false;
-    return s.n == 0 || run_mask(s.n < RUN_STEP ? run_few(s) : run_load(s.p + s.n - RUN_STEP), classes) == RUN_ALL;
-}
-RUN_INLINE bool run_has(str s, unsigned classes)
-{
-    for (size_t i = 0; i + RUN_STEP < s.n; i += RUN_STEP)
-        if (run_mask(run_load(s.p + i), classes))
-            return true;
-    return s.n && run_mask(s.n < RUN_STEP ? run_few(s) : run_load(s.p + s.n - RUN_STEP), classes);
+#endif
+    for (size_t i = 0; i < s.n; i++)
+        ((char *)(i < 8 ? &first : &last))[i & 7] = s.p[i];
+    return run_pair(first, last);
 }
 
 /* The bytes of `classes` from p[i] on, of which p[0, n) may be read: at most `most`. */

@@ -237,7 +237,7 @@ static size_t insert_at(const struct hunt *h, size_t i)
     }
     while (i < end && (h->p[i] == ' ' || h->p[i] == '\t' || h->p[i] == '"'))
         i++;
-    return i + 12 < h->n && (h->p[i] | 0x20) == 'i' && is_word(h, i, S("insert into ")) ? i : h->n;
+    return i + 12 < h->n && (h->p[i] | 0x20) == 'i' && (h->p[i + 1] | 0x20) == 'n' && is_word(h, i, S("insert into ")) ? i : h->n;
 }
 
 /* The lines from `i` on that have the table's number of cells: behind the last. */
@@ -297,9 +297,11 @@ static size_t lines_read(struct hunt *h, size_t i)
 static inline bool may_begin(const struct hunt *h, size_t i)
 {
     char c = h->p[i];
-    if (c == ' ' || c == '\t' || (c | 0x20) == 'i')
-        return insert_at(h, i) < h->n || first_separator(h, i);
-    return c == '"' || (c | 0x20) == 'c' || first_separator(h, i);
+    if (c == ' ' || c == '\t')
+        return insert_at(h, i) < h->n;
+    if (!is(c, C_LETTER | C_UNDER))
+        return c == '"' || c == '|';
+    return (c | 0x20) == 'c' || (c | 0x20) == 'i' || first_separator(h, i);
 }
 
 void hunt_tables(struct hunt *h)

@@ -158,65 +158,75 @@ unsigned words_month(const struct words *w, str text)
     return s ? s->month : 0;
 }
 
-/* A name in lower snake case, and where its parts begin: behind each '_'. */
-struct parts { char text[NAME_LONGEST]; uint8_t at[NAME_LONGEST]; size_t n, count; bool changed; };
+/* Where a name is cut into parts, bit i for its byte i: `camel` is a capital behind a small letter, where a part begins; `between` is one of "_-. ", behind which
+ * one begins; `other` is one of these, too, but '_'. */
+struct cuts { uint64_t camel, between, other; };
 
-/* Small letters for capitals, '_' for what stands between words. */
-#define UPPER(c) [c] = (char)((c) | 0x20)
-#define LOWER(c) [c] = c
-#define BOTH(c) UPPER(c), LOWER((c) | 0x20)
-static const char folded[128] = {
-    BOTH('A'), BOTH('B'), BOTH('C'), BOTH('D'), BOTH('E'), BOTH('F'), BOTH('G'), BOTH('H'), BOTH('I'), BOTH('J'), BOTH('K'), BOTH('L'), BOTH('M'),
-    BOTH('N'), BOTH('O'), BOTH('P'), BOTH('Q'), BOTH('R'), BOTH('S'), BOTH('T'), BOTH('U'), BOTH('V'), BOTH('W'), BOTH('X'), BOTH('Y'), BOTH('Z'),
-    ['_'] = '_', ['-'] = '_', ['.'] = '_', [' '] = '_',
-};
-#undef UPPER
-#undef LOWER
-#undef BOTH
-
-/* Most names are words, which have no parts, or numbers. */
-static bool is_one(str name)
+static bool is_cut(str name, struct cuts *c)
 {
-    return run_is_all(str_skip(name, 1), C_LOWER | C_DIGIT | C_HIGH) || !run_has(name, C_LETTER);
+    uint64_t upper = 0, lower = 0, letters = 0;
+    *c = (struct cuts){ 0 };
+    for (size_t i = 0; i < name.n; i += RUN_STEP) {
+        run_bytes v = run_up_to(str_skip(name, i));
+        upper |= (uint64_t)run_mask(v, C_UPPER) << i;
+        lower |= (uint64_t)run_mask(v, C_LOWER) << i;
+        letters |= run_mask(v, C_LETTER);
+        c->between |= (uint64_t)run_equal(v, '_') << i;
+        c->other |= (uint64_t)(run_equal(v, '-') | run_equal(v, '.') | run_equal(v, ' ')) << i;
+    }
+    c->camel = upper & lower << 1;
+    c->between |= c->other;
+    return letters && (c->camel || c->between > 1);
 }
 
-/* False: it has one part only. */
-static bool parts_of(str name, struct parts *p)
+static size_t count_of(uint64_t bits) { return bits ? (size_t)__builtin_popcountll(bits) : 0; }
+
+/* The word that the name is from `from` on, in lower snake case. */
+static uint32_t find_ending(const struct words *w, str name, const struct cuts *c, size_t from)
 {
-    bool small = false, parted = false;
-    p->n = p->count = 0;
-    p->changed = false;
-    for (size_t i = 0; i < name.n && p->n + 2 < NAME_LONGEST; i++) {
-        char c = name.p[i], to = (unsigned char)c < 128 && folded[(unsigned char)c] ? folded[(unsigned char)c] : c;
-        bool upper = c >= 'A' && c <= 'Z';
-        if (upper && small) {
-            p->text[p->n++] = '_';
-            p->at[p->count++] = (uint8_t)p->n;
-            parted = p->changed = true;
-        }
-        p->text[p->n++] = to;
-        if (to == '_') {
-            p->at[p->count++] = (uint8_t)p->n;
-            parted = parted || i;
-            p->changed = p->changed || c != '_';
-        }
-        small = c >= 'a' && c <= 'z';
+    char text[WORD_LONGEST];
+    uint64_t camel = c->camel >> from & ~(uint64_t)1;
+    size_t n = name.n - from + count_of(camel), k = 0;
+    if (n > WORD_LONGEST)
+        return 0;
+    if (!camel && !(c->other >> from))
+        return words_find(w, str_skip(name, from));
+    char second = (camel | c->other >> from) >> 1 & 1 ? '_' : name.p[from + 1];
+    if (c->other >> from & 1 || !(w->lengths[(size_t)(name.p[from] & 31) << 5 | (second & 31)] >> n & 1))
+        return 0;
+    for (size_t i = 0; i < name.n - from; i++) {
+        if (camel >> i & 1)
+            text[k++] = '_';
+        text[k++] = c->other >> from >> i & 1 ? '_' : name.p[from + i];
     }
-    return parted;
+    return words_find(w, str_slice(text, k));
+}
+
+/* Behind the part that begins at `from`: the next one begins at *next. False: it is the last. */
+static bool next_part(const struct cuts *c, size_t from, size_t *end, size_t *next)
+{
+    uint64_t cuts = (c->between | (c->camel & ~(uint64_t)1 << from)) >> from;
+    if (!cuts)
+        return false;
+    *end = from + (size_t)__builtin_ctzll(cuts);
+    *next = *end + (c->between >> *end & 1);
+    return true;
 }
 
 uint32_t words_find_name(const struct words *w, str name)
 {
-    struct parts p;
+    struct cuts c;
+    size_t end, next;
     uint32_t bits = words_find(w, name);
-    if (bits || name.n > NAME_LONGEST || is_one(name) || !parts_of(name, &p))
+    if (bits || name.n > NAME_LONGEST || !is_cut(name, &c))
         return bits;
-    if (p.changed)
-        bits = words_find(w, str_slice(p.text, p.n));
-    for (size_t i = 0; i < p.count && !bits; i++)
-        bits = words_find(w, str_slice(p.text + p.at[i], p.n - p.at[i]));
-    for (size_t i = 0, begin = 0; i < p.count; begin = p.at[i++]) {
-        uint32_t before = words_find(w, str_slice(p.text + begin, p.at[i] - 1 - begin));
+    while (name.n && name.n + count_of(c.camel & (((uint64_t)1 << (name.n - 1)) - 1)) >= NAME_LONGEST - 1)
+        name.n--;                                   /* in snake case it would be too long */
+    bits = c.camel || c.other ? find_ending(w, name, &c, 0) : 0;
+    for (size_t i = 0; !bits && next_part(&c, i, &end, &next) && next < name.n; i = next)
+        bits = find_ending(w, name, &c, next);
+    for (size_t i = 0; next_part(&c, i, &end, &next) && end < name.n; i = next) {
+        uint32_t before = words_find(w, str_slice(name.p + i, end - i));
         if (before & W_PHONE && !(before & W_WEAK))
             bits &= ~(uint32_t)W_WEAK;              /* "mobile_number" */
         bits |= before & ~(uint32_t)(W_NAME | W_ADDRESS | W_PASSWORD | W_TOKEN | W_GREETING | W_COMMON | W_GIVEN);
