@@ -209,6 +209,9 @@ static bool after_phrase(const struct hunt *h, size_t at, size_t begin, uint32_t
     return bits & W_CLOSING && str_ends(between, S(", "));
 }
 
+/* May stand before the blank before a name that something says. */
+static bool may_precede(char c) { return is(c, C_LETTER) || c == ' ' || c == '.' || c == ',' || c == '('; }
+
 /* What is around it says that a name begins here. */
 static bool rule_said(struct hunt *h, size_t at)
 {
@@ -224,7 +227,7 @@ static bool rule_said(struct hunt *h, size_t at)
         person_add(h, at, end, RULE_person_greeting, 80);
         return true;
     }
-    if (before != ' ' && before != '(')
+    if ((before != ' ' && before != '(') || (before == ' ' && at > 1 && !may_precede(h->p[at - 2])))
         return false;
     uint32_t bits = word_before(h, at, &begin);
     if (!(bits & W_GREETING) && hunt_at(h, at - 2) == '.')

@@ -28,31 +28,39 @@ const uint8_t scan_class[256] = {
 /* `shut`: bytes behind which no mark of a word stands. */
 struct masks { uint64_t digit, start, shut, token, mark; };
 
-static inline size_t marks_put(uint64_t marks, uint64_t longs, size_t base, uint16_t *at)
+static inline size_t marks_put(uint64_t marks, size_t base, uint16_t *at)
 {
     size_t n = 0;
-    for (; marks; marks &= marks - 1) {
-        unsigned i = (unsigned)__builtin_ctzll(marks);
-        at[n++] = (uint16_t)(base + i + (longs >> i & 1) * SCAN_IS_LONG);
-    }
+    for (; marks; marks &= marks - 1)
+        at[n++] = (uint16_t)(base + (unsigned)__builtin_ctzll(marks));
     return n;
+}
+
+/* From bits of the last bytes of runs of `n` bytes, of this block and the one before, those of runs of twice as many. */
+static inline void runs_double(uint64_t *run, uint64_t *last, int n)
+{
+    *run &= *run << n | *last >> (64 - n);
+    *last &= *last << n;
 }
 
 /* Writes the marks of one block from its masks; the state moves on. Returns how many. */
 static inline size_t marks_of(struct scan *s, const struct masks *m, size_t base, uint16_t *at)
 {
-    uint64_t found = m->mark | (m->digit & ~(m->digit << 1 | s->digit >> 63)) | (m->start & ~(m->shut << 1 | s->before >> 63)), run = m->token, before;
-    for (int k = 0; k < 4; k++) {
-        before = s->run[k];
-        s->run[k] = run;
-        run &= run << (1 << k) | before >> (64 - (1 << k));
-    }
-    before = s->run[4];
-    s->run[4] = run;
+    uint64_t found = m->mark | (m->digit & ~(m->digit << 1 | s->digit >> 63)) | (m->start & ~(m->shut << 1 | s->before >> 63)), run = m->token, last = s->token;
     s->digit = m->digit;
     s->before = m->shut;
-    run &= ~(run << 1 | before >> 63);
-    return marks_put(found | run, run, base, at);
+    s->token = m->token;
+    runs_double(&run, &last, 1);
+    runs_double(&run, &last, 2);
+    runs_double(&run, &last, 4);
+    runs_double(&run, &last, 8);
+    _Static_assert(SCAN_LONG == 16, "doubled so often");
+    run &= ~(run << 1 | last >> 63);
+    found |= run;
+    size_t n = marks_put(found, base, at);
+    for (; run; run &= run - 1)
+        at[__builtin_popcountll(found & ((run & -run) - 1))] += SCAN_IS_LONG;
+    return n;
 }
 
 /* The same of starts of words. */
@@ -60,7 +68,7 @@ static inline size_t words_of(struct scan *s, uint64_t word, size_t base, uint16
 {
     uint64_t after = word << 1 | s->before >> 63;
     s->before = word;
-    return marks_put(word & ~after, 0, base, at);
+    return marks_put(word & ~after, base, at);
 }
 
 static bool opens(char c) { return c == ' ' || c == '\n' || c == '(' || c == '-'; }
@@ -116,9 +124,9 @@ static size_t scan_from(struct scan *s, const char *p, size_t n, size_t i, uint1
 size_t scan_plain(struct scan *s, const char *p, size_t n, uint16_t *at) { return scan_from(s, p, n, 0, at); }
 
 #if defined(__x86_64__)
-bool scan_has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi"); }
+bool scan_has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("popcnt"); }
 
-#define AVX2 __attribute__((target("avx2,bmi")))
+#define AVX2 __attribute__((target("avx2,bmi,popcnt")))
 
 AVX2 static inline __m256i within(__m256i v, char from, char count)
 {
@@ -165,7 +173,7 @@ AVX2 size_t scan_avx2(struct scan *s, const char *p, size_t n, uint16_t *at)
     for (; i + 64 <= n && s->what == SCAN_WORDS; i += 64)
         found += words_of(s, words_half(p + i) | words_half(p + i + 32) << 32, i, at + found);
     for (; i + 64 <= n && s->what == SCAN_LINES; i += 64)
-        found += marks_put(bits(equal(half(p + i), '\n')) | bits(equal(half(p + i + 32), '\n')) << 32, 0, i, at + found);
+        found += marks_put(bits(equal(half(p + i), '\n')) | bits(equal(half(p + i + 32), '\n')) << 32, i, at + found);
     return found + (i < n ? scan_from(s, p, n, i, at + found) : 0);
 }
 #else

@@ -11,8 +11,7 @@ enum { SCAN_LONG = 16, SCAN_CHUNK = 4096 };
 
 /* What one chunk leaves for the next; all zero at the start of a text. */
 struct scan {
-    uint64_t before, digit;         /* the last block's masks, of which the last bit counts: of words or what shuts them out, and of digits */
-    uint64_t run[5];                /* of run[k] bit i says: the 2^k bytes that end at i are token bytes */
+    uint64_t before, digit, token;  /* the last block's masks: of words or what shuts them out, of digits, of token bytes */
     enum scan_for { SCAN_RULES, SCAN_WORDS, SCAN_LINES } what;     /* set by the caller: marks as above, starts of words, ends of lines */
 };
 
