@@ -167,12 +167,17 @@ bool rule_ids(struct hunt *h, size_t at)
     char v[CHECK_ROOM] = "", after = hunt_at(h, at + lead);
     enum rule best = RULE_NONE;
     unsigned score = 0;
+    uint32_t context = 0;
+    bool asked = false;
     for (size_t k = 0; digits < LEADS && k < h->forms->n[row]; k++) {
         const struct start *start = &h->forms->of[row][k];
         const struct form *f = &forms[start->form];
         if (!may_match(start, after, second))
             continue;
-        uint32_t context = f->alone ? 0 : hunt_context(h, at);
+        if (!f->alone && !asked) {
+            context = hunt_context(h, at);
+            asked = true;
+        }
         if (!f->alone && !(context & f->words))
             continue;                   /* whatever its digits are */
         end = at + (n = lead);
@@ -182,7 +187,8 @@ bool rule_ids(struct hunt *h, size_t at)
             end = matched(h, at, f->pattern, v, &n);
         if (!end || end < best_end || !hunt_alone_after(h, end) || !(f->check ? f->check(v, n) : hetu_of_letter(v)))
             continue;
-        context = hunt_context(h, at);
+        context = asked ? context : hunt_context(h, at);
+        asked = true;
         unsigned s = context & f->words & W_SSN ? 97 : context & f->words ? 95 : context & (W_OTHER | W_VERSION) ? 0 : f->alone;
         if (s > score || (s && end > best_end)) {
             score = s;
