@@ -262,10 +262,10 @@ static bool company_follows(const struct hunt *h, size_t end)
     return k && words_find(h->words, hunt_str(h, i + 1, i + 1 + k)) & W_COMPANY;
 }
 
-/* "Maria Keller", "Jan M. van der Berg", "Anna Maria Keller": a given name that is known, and a surname behind it. */
-static bool rule_listed(struct hunt *h, size_t at)
+/* "Maria Keller", "Jan M. van der Berg", "Anna Maria Keller": a given name that is known and ends at `end`, and a surname behind it. */
+static bool rule_listed(struct hunt *h, size_t at, size_t end)
 {
-    size_t end = name_word(h, at), i = end;
+    size_t i = end;
     if (end < at + 3 || hunt_at(h, end) != ' ')
         return false;
     char next = hunt_at(h, end + 1);
@@ -305,8 +305,11 @@ static bool rule_listed(struct hunt *h, size_t at)
 
 void rule_capital(struct hunt *h, size_t at)
 {
-    if (!(at && h->p[at - 1] == '-' && rule_begin(h, at)) && !rule_said(h, at))
-        (void)rule_listed(h, at);
+    if (at && h->p[at - 1] == '-' && rule_begin(h, at))
+        return;
+    size_t end = name_word(h, at);
+    if (end > at + 1 && !rule_said(h, at))
+        (void)rule_listed(h, at, end);
 }
 
 /* ---- around a name of one word ---- */

@@ -418,7 +418,8 @@ static void rule_digits_of_token(struct hunt *h, size_t begin, size_t at)
         return;
     if (alone && at - begin == 2 && hunt_run(h, begin, C_ALPHA, 3) == 2 && rule_iban(h, begin))
         return;
-    if (alone && is(h->p[begin], C_UPPER | C_DIGIT) && (rule_ids(h, begin) || rule_passport(h, begin, end)))
+    bool plain = hunt_run(h, begin, C_UPPER | C_DIGIT, 40) == end - begin;      /* as numbers of people are written */
+    if (alone && plain && (rule_ids(h, begin) || rule_passport(h, begin, end)))
         return;
     h->dull = end;
 }

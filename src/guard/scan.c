@@ -94,12 +94,29 @@ static uint64_t words_plain(const char *p, size_t n)
     return m;
 }
 
-static size_t lines_plain(const char *p, size_t n, size_t base, uint16_t *at)
+/* Of one block: ends of lines, bytes that a line of a table or of SQL starts with, and the letters of "ins". */
+struct lines { uint64_t ends, starts, i, n, s; };
+
+static inline size_t lines_of(struct scan *s, const struct lines *m, size_t base, uint16_t *at)
 {
-    size_t found = 0;
-    for (const char *line = p + base; (line = memchr(line, '\n', n - (size_t)(line - p))); line++)
-        at[found++] = (uint16_t)(line - p);
-    return found;
+    uint64_t ins = m->s & (m->n << 1 | s->n >> 63) & (m->i << 2 | s->i >> 62), found = (m->starts & (m->ends << 1 | s->before >> 63)) | ins;
+    s->before = m->ends;
+    s->i = m->i;
+    s->n = m->n;
+    return marks_put(found, base, at);
+}
+
+static void lines_plain(const char *p, size_t n, struct lines *m)
+{
+    *m = (struct lines){ 0 };
+    for (size_t i = 0; i < n; i++) {
+        char c = p[i], small = (char)(c | 0x20);
+        m->ends |= (uint64_t)(c == '\n') << i;
+        m->starts |= (uint64_t)(is(c, C_LETTER | C_UNDER) || c == '"' || c == '|') << i;
+        m->i |= (uint64_t)(small == 'i') << i;
+        m->n |= (uint64_t)(small == 'n') << i;
+        m->s |= (uint64_t)(small == 's') << i;
+    }
 }
 
 /* The marks from `i` on, which is a whole number of blocks. */
@@ -107,16 +124,18 @@ static size_t scan_from(struct scan *s, const char *p, size_t n, size_t i, uint1
 {
     size_t found = 0;
     struct masks m;
-    if (s->what == SCAN_LINES)
-        return lines_plain(p, n, i, at);
+    struct lines l;
     for (; i < n; i += 64) {
         size_t part = n - i < 64 ? n - i : 64;
         if (s->what == SCAN_WORDS) {
             found += words_of(s, words_plain(p + i, part), i, at + found);
-            continue;
+        } else if (s->what == SCAN_LINES) {
+            lines_plain(p + i, part, &l);
+            found += lines_of(s, &l, i, at + found);
+        } else {
+            masks_plain(p + i, part, &m);
+            found += marks_of(s, &m, i, at + found);
         }
-        masks_plain(p + i, part, &m);
-        found += marks_of(s, &m, i, at + found);
     }
     return found;
 }
@@ -161,6 +180,16 @@ AVX2 static inline uint64_t words_half(const char *p)
     return bits(any(letters_and_digits(v), any(equal(v, '_'), v)));
 }
 
+AVX2 static inline void lines_half(const char *p, int shift, struct lines *m)
+{
+    __m256i v = half(p), small = any(v, _mm256_set1_epi8(0x20));
+    m->ends |= bits(equal(v, '\n')) << shift;
+    m->starts |= bits(any(any(within(small, 'a', 26), v), any(any(equal(v, '_'), equal(v, '"')), equal(v, '|')))) << shift;
+    m->i |= bits(equal(small, 'i')) << shift;
+    m->n |= bits(equal(small, 'n')) << shift;
+    m->s |= bits(equal(small, 's')) << shift;
+}
+
 AVX2 size_t scan_avx2(struct scan *s, const char *p, size_t n, uint16_t *at)
 {
     size_t found = 0, i = 0;
@@ -172,8 +201,12 @@ AVX2 size_t scan_avx2(struct scan *s, const char *p, size_t n, uint16_t *at)
     }
     for (; i + 64 <= n && s->what == SCAN_WORDS; i += 64)
         found += words_of(s, words_half(p + i) | words_half(p + i + 32) << 32, i, at + found);
-    for (; i + 64 <= n && s->what == SCAN_LINES; i += 64)
-        found += marks_put(bits(equal(half(p + i), '\n')) | bits(equal(half(p + i + 32), '\n')) << 32, i, at + found);
+    for (; i + 64 <= n && s->what == SCAN_LINES; i += 64) {
+        struct lines m = { 0 };
+        lines_half(p + i, 0, &m);
+        lines_half(p + i + 32, 32, &m);
+        found += lines_of(s, &m, i, at + found);
+    }
     return found + (i < n ? scan_from(s, p, n, i, at + found) : 0);
 }
 #else

@@ -293,15 +293,18 @@ static size_t lines_read(struct hunt *h, size_t i)
     return next;
 }
 
-/* Most lines begin nothing, which their first bytes say. */
-static inline bool may_begin(const struct hunt *h, size_t i)
+/* The line of the mark at `at`: one of "ins" stands in its INSERT, behind blanks and a quote. h->n: nothing begins there. */
+static size_t line_of(const struct hunt *h, size_t at)
 {
-    char c = h->p[i];
-    if (c == ' ' || c == '\t')
-        return insert_at(h, i) < h->n;
-    if (!is(c, C_LETTER | C_UNDER))
-        return c == '"' || c == '|';
-    return (c | 0x20) == 'c' || (c | 0x20) == 'i' || first_separator(h, i);
+    char c = h->p[at];
+    if (h->p[at - 1] == '\n')
+        return c == '"' || c == '|' || (c | 0x20) == 'c' || (c | 0x20) == 'i' || first_separator(h, at) ? at : h->n;
+    size_t i = at - 2, least = i > 40 ? i - 40 : 0;
+    if (!is_word(h, i, S("insert into ")))
+        return h->n;
+    while (i > least && (h->p[i - 1] == ' ' || h->p[i - 1] == '\t' || h->p[i - 1] == '"'))
+        i--;
+    return i && h->p[i - 1] == '\n' && insert_at(h, i) < h->n ? i : h->n;
 }
 
 void hunt_tables(struct hunt *h)
@@ -312,8 +315,8 @@ void hunt_tables(struct hunt *h)
     for (size_t base = 0; base < h->n && !h->e; base += SCAN_CHUNK) {
         size_t found = h->scan(&s, h->p + base, h->n - base < SCAN_CHUNK ? h->n - base : SCAN_CHUNK, at);
         for (size_t i = 0; i < found && !h->e; i++) {
-            size_t line = base + at[i] + 1;
-            if (line >= next && line < h->n && may_begin(h, line))
+            size_t line = base + at[i] >= next ? line_of(h, base + at[i]) : h->n;
+            if (line >= next && line < h->n)
                 next = lines_read(h, line);
         }
     }
