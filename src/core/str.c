@@ -1,5 +1,5 @@
 /* core/str.c: the parts of slices that are not inline. UTF-8 is checked by ranges of the second byte (Unicode 15, table 3-7),
- * after a run of ASCII was skipped eight bytes at a time. */
+ * after a run of ASCII was skipped 64 or eight bytes at a time. */
 #include "core/str.h"
 
 static char lower(char c) { return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c; }
@@ -11,7 +11,7 @@ static inline uint64_t lower_eight(uint64_t x)
     return x | ((low + ones * (0x80 - 'A')) & ~(low + ones * (0x7F - 'Z')) & ~x & ones * 0x80) >> 2;
 }
 
-static inline uint64_t eight(const char *p)
+static inline uint64_t load_eight(const char *p)
 {
     uint64_t x;
     memcpy(&x, p, sizeof x);
@@ -46,9 +46,9 @@ bool str_ieq(str a, str b)
     if (a.n < 8)
         return eight_ieq(fours(a), fours(b));
     for (size_t i = 0; i + 8 < a.n; i += 8)
-        if (!eight_ieq(eight(a.p + i), eight(b.p + i)))
+        if (!eight_ieq(load_eight(a.p + i), load_eight(b.p + i)))
             return false;
-    return eight_ieq(eight(a.p + a.n - 8), eight(b.p + b.n - 8));       /* overlaps what was compared */
+    return eight_ieq(load_eight(a.p + a.n - 8), load_eight(b.p + b.n - 8));       /* overlaps what was compared */
 }
 
 int str_cmp(str a, str b)
@@ -174,11 +174,11 @@ bool str_is_utf8(str s)
     const unsigned char *p = (const unsigned char *)s.p;
     size_t i = 0;
     while (i < s.n) {
-        uint64_t eight, four[4];
-        if (s.n - i >= sizeof four) {
-            memcpy(four, p + i, sizeof four);
-            if (!((four[0] | four[1] | four[2] | four[3]) & 0x8080808080808080u)) {
-                i += sizeof four;
+        uint64_t eight, many[8];
+        if (s.n - i >= sizeof many) {
+            memcpy(many, p + i, sizeof many);
+            if (!((many[0] | many[1] | many[2] | many[3] | many[4] | many[5] | many[6] | many[7]) & 0x8080808080808080u)) {
+                i += sizeof many;
                 continue;
             }
         }

@@ -10,6 +10,11 @@ static bool is_local(char c) { return is(c, C_TOKEN | C_HIGH) || c == '.' || c =
 static size_t local_start(const struct hunt *h, size_t at)
 {
     size_t i = at, least = at > LOCAL_MAX ? at - LOCAL_MAX : 0;
+    for (unsigned others = 0; !others && i >= least + RUN_STEP;) {
+        run_bytes v = run_load(h->p + i - RUN_STEP);
+        others = ~(run_mask(v, C_TOKEN | C_HIGH) | run_equal(v, '.') | run_equal(v, '+') | run_equal(v, '\'')) << RUN_STEP;
+        i -= others ? (size_t)__builtin_clz(others) : RUN_STEP;
+    }
     while (i > least && is_local(h->p[i - 1]))
         i--;
     if (i == least && i > 0 && is_local(h->p[i - 1]))
@@ -73,6 +78,8 @@ static bool is_userinfo(const struct hunt *h, size_t begin)
 
 void rule_email(struct hunt *h, size_t at, size_t width)
 {
+    if (!at || !is_local(h->p[at - 1]) || !is(hunt_at(h, at + width), C_ALNUM | C_DASH | C_HIGH))
+        return;
     size_t begin = local_start(h, at), end = domain_end(h, at + width);
     if (begin == at || end <= at + width)
         return;

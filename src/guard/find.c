@@ -196,7 +196,9 @@ static bool is_better(const struct guard_span *a, const struct guard_span *b)
 static void spans_filter(const struct guard_finder *f, struct hunt *h)
 {
     size_t n = 0;
-    for (size_t i = 0; i < h->n_spans; i++)
+    while (n < h->n_spans && is_wanted(f, h, &h->spans[n]))
+        n++;
+    for (size_t i = n + 1; i < h->n_spans; i++)
         if (is_wanted(f, h, &h->spans[i]))
             h->spans[n++] = h->spans[i];
     h->n_spans = n;

@@ -349,12 +349,11 @@ size_t hunt_date(const struct hunt *h, size_t at, size_t *begin)
     *begin = at;
     if (run == 3 || run > 4)
         return 0;
-    end = after == '-' || after == '/' || after == '.' ? date_numeric(h, at) : 0;
-    if (!end && (run == 4 || (after != ' ' && after != ',' && is(hunt_at(h, at + run + 1), C_DIGIT))))
-        return 0;                       /* no month's name */
-    if (!end)
+    bool joined = after == '-' || after == '/' || after == '.', digit = is(hunt_at(h, at + run + 1), C_DIGIT);
+    end = joined ? date_numeric(h, at) : 0;
+    if (!end && run < 4 && (!digit || is(after, C_LOWER)))
         end = date_day_first(h, at);
-    if (!end)
+    if (!end && run < 4 && !joined)
         end = date_month_first(h, at, begin);
     return end && !is(hunt_at(h, end), C_DIGIT) ? end : 0;
 }

@@ -1,7 +1,7 @@
 /* guard/run.h: how far bytes of one class go on, 16 bytes at a time where the processor has SSE2, as every x86-64 has. Includes: guard/scan.h.
  *
  * How long a run is differs from value to value, so a loop over its bytes is mispredicted once for each; a mask of 16 bytes has no such branch. The classes
- * must be constant where these are called: what is asked then costs a few instructions. */
+ * (any but C_MARK) must be constant where these are called: what is asked then costs a few instructions. */
 #ifndef HEARTH_GUARD_RUN_H
 #define HEARTH_GUARD_RUN_H
 
@@ -43,9 +43,8 @@ RUN_INLINE unsigned run_mask(run_bytes v, unsigned classes)
     return (unsigned)_mm_movemask_epi8(in);
 }
 
-/* Bit i: byte i is `c`; is below `c`. */
+/* Bit i: byte i is `c`. */
 RUN_INLINE unsigned run_equal(run_bytes v, char c) { return (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(v, _mm_set1_epi8(c))); }
-RUN_INLINE unsigned run_below(run_bytes v, char c) { return (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(v, _mm_set1_epi8((char)(c - 1))), v)); }
 #else
 typedef struct { char p[RUN_STEP]; } run_bytes;
 
@@ -77,14 +76,6 @@ RUN_INLINE unsigned run_equal(run_bytes v, char c)
     unsigned m = 0;
     for (unsigned i = 0; i < RUN_STEP; i++)
         m |= (unsigned)(v.p[i] == c) << i;
-    return m;
-}
-
-RUN_INLINE unsigned run_below(run_bytes v, char c)
-{
-    unsigned m = 0;
-    for (unsigned i = 0; i < RUN_STEP; i++)
-        m |= (unsigned)((unsigned char)v.p[i] < (unsigned char)c) << i;
     return m;
 }
 #endif

@@ -148,14 +148,16 @@ static size_t starts_of(const struct hunt *h, const struct terms *t, size_t base
 {
     const char *p = h->p + base;
     const size_t room = h->n - base;
+    const uint64_t *const starts = t->starts;
+    const bool some_short = t->some_short;
     size_t kept = 0;
     for (size_t i = 0; i < n; i++) {
         size_t begin = at[i];
         unsigned start = start_of(room - begin >= 4 ? four(p + begin) : room - begin == 3 ? three(p + begin) : 0);
         unsigned first = (unsigned char)(p[begin] | 0x20);
-        bool is_short = t->some_short && t->shorts[first >> 6] >> (first & 63) & 1;
+        bool is_short = some_short && t->shorts[first >> 6] >> (first & 63) & 1;
         at[kept] = (uint16_t)begin;
-        kept += is_short || (t->starts[start >> 6] >> (start & 63) & 1);
+        kept += is_short || (starts[start >> 6] >> (start & 63) & 1);
     }
     return kept;
 }

@@ -167,6 +167,9 @@ struct cuts { uint64_t camel, between, other; };
 static bool is_cut(str name, struct cuts *c)
 {
     uint64_t upper = 0, lower = 0, letters = 0;
+    run_bytes few = run_up_to(name);
+    if (name.n <= RUN_STEP && !((run_mask(few, C_UPPER | C_DASH | C_UNDER) | run_equal(few, '.') | run_equal(few, ' ')) & ~1u))
+        return false;                               /* most names are words, which have no parts, or numbers */
     *c = (struct cuts){ 0 };
     for (size_t i = 0; i < name.n; i += RUN_STEP) {
         run_bytes v = run_up_to(str_skip(name, i));
