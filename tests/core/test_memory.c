@@ -179,6 +179,19 @@ static void slices_are_cut_and_compared(void **state)
     assert_true(str_eq(str_trim(S(" \t x y\t ")), S("x y")));
     assert_int_equal(str_trim(S(" \t ")).n, 0);
     assert_true(str_ieq(S("Content-TYPE"), S("content-type")) && !str_ieq(S("["), S("{")));
+    for (size_t n = 1; n <= 40; n++)                /* every length, another byte at every place */
+        for (size_t at = 0; at < n; at++)
+            for (unsigned c = 0; c < 256; c++) {
+                char x[40], y[40];
+                memset(x, 'k', n);
+                memset(y, 'K', n);
+                x[at] = (char)c;
+                y[at] = (char)(c ^ 0x20);
+                bool letter = (c | 0x20) >= 'a' && (c | 0x20) <= 'z';
+                assert_int_equal(str_ieq(str_slice(x, n), str_slice(y, n)), letter);
+                y[at] = x[at];
+                assert_true(str_ieq(str_slice(x, n), str_slice(y, n)));
+            }
     assert_true(str_cmp(S("ab"), S("abc")) < 0 && str_cmp(S("b"), S("abc")) > 0 && str_cmp(S("\xFF"), S("a")) > 0);
     assert_int_equal(str_find(S("aab"), S("ab")), 1);
     assert_int_equal(str_find(S("aab"), S("ba")), 3);

@@ -1,6 +1,6 @@
 /* The finder's contract, and every type by tables of what is found and what is left alone. */
 #include "guard/find.h"
-#include "guard/scan.h"
+#include "guard/run.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -336,6 +336,43 @@ static void both_forms_of_the_scan_agree(void **state)
     }
 }
 
+/* From every place of a text, at its ends, too, and however few bytes are asked for. */
+static void a_run_is_as_long_as_its_bytes_say(void **state)
+{
+    (void)state;
+    static const unsigned classes[] = { C_DIGIT, C_UPPER, C_LOWER, C_ALPHA, C_LETTER, C_WORD, C_TOKEN, C_TOKEN | C_HIGH, C_HEX, C_HEX | C_DASH, C_UPPER | C_DIGIT, C_LETTER | C_DASH };
+    static const size_t most[] = { 0, 1, 15, 16, 17, 40, SIZE_MAX };
+    static const char few[] = "07agfzAGZ__-\xC3\xA9/@[`{ ";
+    uint32_t seed = 5;
+    for (int round = 0; round < 3000; round++) {
+        unsigned c = classes[round % 12];
+        size_t n = (size_t)round % 71, limit = most[round % 7];
+        char *p = malloc(n ? n : 1);                    /* exact size, so that ASan sees one byte too many */
+        assert_non_null(p);
+        for (size_t i = 0; i < n; i++) {
+            seed = seed * 1664525 + 1013904223;         /* mostly bytes of the class, so that runs get long */
+            p[i] = seed >> 28 ? (is('a', c) ? 'a' : is('A', c) ? 'A' : '0') : few[(seed >> 8) % (sizeof few - 1)];
+        }
+        for (size_t i = 0; i <= n; i++) {
+            size_t on = 0, back = 0;
+            while (i + on < n && on < limit && is(p[i + on], c))
+                on++;
+            while (i > back && back < limit && is(p[i - back - 1], c))
+                back++;
+            assert_int_equal(run_on(p, n, i, c, limit), on);
+            assert_int_equal(run_back(p, i, c, limit), back);
+            unsigned mask = 0, under = 0;
+            for (size_t k = 0; k < RUN_STEP && i + k < n; k++) {
+                mask |= (unsigned)is(p[i + k], c) << k;
+                under |= (unsigned)(p[i + k] == '_') << k;
+            }
+            assert_int_equal(run_mask(run_up_to((str){ p + i, n - i }), c), mask);
+            assert_int_equal(run_equal(run_up_to((str){ p + i, n - i }), '_'), under);
+        }
+        free(p);
+    }
+}
+
 /* Also where the scan goes over from one chunk to the next. */
 static void an_insert_is_seen_wherever_it_begins(void **state)
 {
@@ -409,6 +446,7 @@ int main(void)
         cmocka_unit_test(spans_that_overlap_become_one_that_covers_both),
         cmocka_unit_test(a_text_is_refused_rather_than_half_read),
         cmocka_unit_test(both_forms_of_the_scan_agree),
+        cmocka_unit_test(a_run_is_as_long_as_its_bytes_say),
         cmocka_unit_test(an_insert_is_seen_wherever_it_begins),
         cmocka_unit_test(every_rule_and_type_has_a_name_of_its_own),
     };
