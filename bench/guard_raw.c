@@ -3,7 +3,8 @@
  *   guard_raw find FILE.jsonl           a line {"id","text"} in, a line {"id","spans":[{"start","end","type","rule","score"}]} out, by byte offsets
  *   guard_raw show FILE                 the same of a plain text, a line a span: offset, type, rule, score, value
  *   guard_raw speed SECONDS KIB FILE…   MB/s (of CPU time) of each file, in texts of about so many KiB that end with a line, by the vector form and the plain one
- *   guard_raw worst SECONDS             the same of worst cases: 1 MB of one pattern each */
+ *   guard_raw worst SECONDS             the same of worst cases: 1 MB of one pattern each
+ *   guard_raw --no-tagger …             any of these by rules and lists alone */
 #include "core/json.h"
 #include "guard/find.h"
 
@@ -176,11 +177,14 @@ static int worst_cases(const struct guard_finder *const f[2], double seconds)
 int main(int argc, char **argv)
 {
     struct guard_finder *f[2] = { NULL, NULL };
-    struct guard_options plain = { .scalar = true };
+    bool no_tagger = argc > 1 && str_eq(str_of(argv[1]), S("--no-tagger"));
+    struct guard_options vector = { .no_tagger = no_tagger }, plain = { .no_tagger = no_tagger, .scalar = true };
     struct buf b = { .max = SIZE_MAX };
+    argc -= no_tagger;
+    argv += no_tagger;
     str what = str_of(argc > 1 ? argv[1] : "");
     int rc = 2;
-    if (guard_finder_new(NULL, &f[0]) || guard_finder_new(&plain, &f[1]))
+    if (guard_finder_new(&vector, &f[0]) || guard_finder_new(&plain, &f[1]))
         return fail("out of memory");
     const struct guard_finder *const both[2] = { f[0], f[1] };
     if (argc == 3 && (str_eq(what, S("find")) || str_eq(what, S("show"))))
@@ -195,7 +199,7 @@ int main(int argc, char **argv)
             speed_of(both, slash ? slash + 1 : argv[i], buf_str(&b), strtoul(argv[3], NULL, 10) << 10, strtod(argv[2], NULL));
     }
     if (rc == 2)
-        fprintf(stderr, "usage: guard_raw find FILE.jsonl | show FILE | speed SECONDS KIB FILE... | worst SECONDS\n");
+        fprintf(stderr, "usage: guard_raw [--no-tagger] find FILE.jsonl | show FILE | speed SECONDS KIB FILE... | worst SECONDS\n");
     buf_free(&b);
     guard_finder_free(f[0]);
     guard_finder_free(f[1]);

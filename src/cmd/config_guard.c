@@ -21,6 +21,7 @@ static const struct option guard_options[] = {
     { "model", OPTION_TEXT, G(model), NULL, 0, 0, NULL, "the model that looks where mask+model is written: one of the machine or private zone, asked as any private call is" },
     { "model_timeout", OPTION_DURATION, G(model_ms), "60s", 100, 3600000, NULL, "how long it may look at one request; then the call does not leave" },
     { "restore_secrets", OPTION_BOOL, G(restore_secrets), "false", 0, 0, NULL, "put secrets back in answers, too: else they stay placeholders" },
+    { "tagger", OPTION_BOOL, G(tagger), "true", 0, 0, NULL, "names and addresses are looked for by learnt weights, too: more are found, and searching takes about twice as long" },
     { "limit", OPTION_SIZE, G(limit), "8MiB", 1 << 10, 256 << 20, NULL, "a larger request is not searched, so it does not leave" },
     { "vault", OPTION_PATH, G(vault), NULL, 0, 0, NULL, "the file in which the values lie, sealed; unset: guard.db beside the ledger. It is made by the first call that leaves" },
     { "key_file", OPTION_PATH, G(key_file), NULL, 0, 0, NULL, "its key, 32 bytes with mode 0600, made where there is none; unset: guard.key beside the ledger" },
@@ -286,7 +287,7 @@ enum err guard_load(struct option_reader *r, const struct yaml_node *section, st
 
 enum err guard_load_finder(struct arena *a, const struct guard_entry *e, struct guard_finder **out)
 {
-    struct guard_options o = { .n_own = e->n_types };
+    struct guard_options o = { .n_own = e->n_types, .no_tagger = !e->tagger };
     struct guard_own *own = arena_new(a, struct guard_own, e->n_types + 1);
     enum err err = own ? words_of(a, &e->deny, &o.deny, &o.n_deny) : ERR_LIMIT;
     if (err)

@@ -19,7 +19,7 @@ struct guard_entry {                    /* as it is written */
     struct option_list leave, surrogates;
     struct guard_lists allow, deny;
     int64_t least[GUARD_N_TYPES];       /* thresholds; 0: not written */
-    bool restore_secrets;
+    bool restore_secrets, tagger;
     size_t limit;
     int64_t model_ms;
     str model, vault, key_file;

@@ -1,6 +1,7 @@
 /* guard/find.c: the finder: marks, the rules that start from them, and which of two spans that overlap stays. */
 #include "guard/find.h"
 #include "guard/own.h"
+#include "guard/tagger.h"
 
 #include <stdlib.h>
 
@@ -248,6 +249,7 @@ static void spans_sort(struct hunt *h)
         to[k] = s[at[least]++];
     }
     h->spans = to;
+    h->cap = n;
 }
 
 static void spans_settle(struct hunt *h)
@@ -272,6 +274,21 @@ static void spans_settle(struct hunt *h)
     h->n_spans = kept;
 }
 
+/* Beside what is known by now; and what that makes known spreads, too. */
+static void hunt_learnt(const struct guard_finder *f, struct hunt *h)
+{
+    if (h->e)
+        return;
+    spans_filter(f, h);
+    spans_sort(h);
+    size_t known = h->n_spans;
+    hunt_tag(h);
+    if (h->n_spans == known || h->e)
+        return;
+    spans_filter(f, h);
+    hunt_spread(h, known);
+}
+
 enum err guard_find(const struct guard_finder *f, struct arena *a, str text, struct guard_span **out, size_t *n)
 {
     struct hunt h = { .words = f->words, .forms = f->forms, .dials = f->dials, .prefixes = f->prefixes, .scan = f->scan, .a = a, .p = text.p, .n = text.n };
@@ -282,8 +299,10 @@ enum err guard_find(const struct guard_finder *f, struct arena *a, str text, str
     hunt_tables(&h);
     hunt_marks(&h);
     spans_filter(f, &h);            /* what the owner allows does not spread */
-    hunt_spread(&h);
+    hunt_spread(&h, 0);
     hunt_own(&h, f->own);
+    if (!f->o.no_tagger)
+        hunt_learnt(f, &h);
     if (h.e)
         return h.e;
     spans_filter(f, &h);

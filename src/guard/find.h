@@ -79,6 +79,7 @@ struct guard_options {
     const struct guard_own *own;        /* the types GUARD_OWN, GUARD_OWN + 1, …; the bytes must outlive guard_finder_new() only */
     size_t n_own;
     size_t max_bytes;                   /* a longer text is ERR_LIMIT; 0: GUARD_TEXT_MAX */
+    bool no_tagger;                     /* names and addresses by rules and lists alone */
     bool scalar;                        /* the marks by the plain loop, also where the CPU has AVX2: for tests; the result is the same */
 };
 enum { GUARD_SCORE_LEAST = 50, GUARD_WORDS_MAX = 50000 };       /* words: denied ones and those of types together */

@@ -88,7 +88,7 @@ void hunt_tables(struct hunt *h);                               /* the cells of 
 /* Makes [*begin, *end), a word of a name, longer by the words of the name behind it, and before it unless it is a `known` name's. */
 void hunt_name_around(const struct hunt *h, bool known, size_t *begin, size_t *end);
 
-/* Every further place of a name that was found, of its parts, and of names in addresses of mail. */
-void hunt_spread(struct hunt *h);
+/* Every further place of a name that was found, of its parts, and of names in addresses of mail: of the spans from `first` on. */
+void hunt_spread(struct hunt *h, size_t first);
 
 #endif

@@ -72,10 +72,12 @@
     X(person_mail, PERSON)            \
     X(person_column, PERSON)          \
     X(person_list, PERSON)            \
+    X(person_tagger, PERSON)          \
     X(person_again, PERSON)           \
     X(address_field, ADDRESS)         \
     X(address_form, ADDRESS)          \
     X(address_column, ADDRESS)        \
+    X(address_tagger, ADDRESS)        \
     X(custom, CUSTOM)                 \
     X(own_word, OWN)                  \
     X(own_pattern, OWN)

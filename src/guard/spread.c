@@ -56,11 +56,11 @@ static void term_add(struct hunt *h, struct terms *t, str text, enum rule rule, 
     }
 }
 
-/* A name, and its `parts`: words that are long enough and nothing else. */
-static void add_name(struct hunt *h, struct terms *t, str name, unsigned score, bool parts)
+/* A name, in any case unless a `capital` must begin it, and its `parts`: words that are long enough and nothing else. */
+static void add_name(struct hunt *h, struct terms *t, str name, unsigned score, bool parts, bool capital)
 {
     if (str_index(name, ' ') < name.n)
-        term_add(h, t, name, RULE_person_again, GUARD_PERSON, score, false);
+        term_add(h, t, name, RULE_person_again, GUARD_PERSON, score, capital);
     for (str rest = name, word; rest.n;) {
         (void)str_cut(rest, ' ', &word, &rest);
         if (word.n && word.p[word.n - 1] == ',')
@@ -133,7 +133,7 @@ static void match_at(struct hunt *h, const struct terms *t, size_t begin, size_t
     if (best->rule == RULE_person_again) {
         if (hunt_at(h, end) == '@')
             return;                             /* a part of an address that is none of a person's */
-        if (best->capital)
+        if (best->capital && str_index(best->text, ' ') == best->text.n)
             hunt_name_around(h, best->score > 60, &from, &end);
     }
     hunt_add(h, from, end, best->rule, best->score);
@@ -174,11 +174,11 @@ static void match_all(struct hunt *h, const struct terms *t)
     }
 }
 
-void hunt_spread(struct hunt *h)
+void hunt_spread(struct hunt *h, size_t first)
 {
     struct terms *t;
     size_t room = 0, found = h->n_spans;
-    for (size_t i = 0; i < found; i++)
+    for (size_t i = first; i < found; i++)
         room += h->spans[i].type == GUARD_PERSON ? 8 : h->spans[i].type == GUARD_EMAIL ? 4 : 0;
     if (!room || h->e)
         return;
@@ -187,10 +187,10 @@ void hunt_spread(struct hunt *h)
         h->e = ERR_LIMIT;
     if (!t || !terms_room(h, t, room))
         return;
-    for (size_t i = 0; i < found; i++) {
+    for (size_t i = first; i < found; i++) {
         str text = hunt_str(h, h->spans[i].begin, h->spans[i].end);
         if (h->spans[i].type == GUARD_PERSON)
-            add_name(h, t, text, h->spans[i].rule == RULE_person_list ? h->spans[i].score : 75, h->spans[i].score >= 70 && h->spans[i].rule != RULE_person_mail);
+            add_name(h, t, text, h->spans[i].rule == RULE_person_list || h->spans[i].rule == RULE_person_tagger ? h->spans[i].score : 75, h->spans[i].score >= 70 && h->spans[i].rule != RULE_person_mail, h->spans[i].rule == RULE_person_tagger);
         else if (h->spans[i].rule == RULE_email)
             add_local(h, t, text, i + 1 < found && h->spans[i + 1].rule == RULE_person_mail ? hunt_str(h, h->spans[i + 1].begin, h->spans[i + 1].end) : STR_NONE);
     }

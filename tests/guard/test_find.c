@@ -412,8 +412,8 @@ static void every_rule_and_type_has_a_name_of_its_own(void **state)
 static int setup(void **state)
 {
     (void)state;
-    struct guard_options o = { .scalar = true };
-    return guard_finder_new(NULL, &finder) != ERR_OK || guard_finder_new(&o, &plain) != ERR_OK;
+    static const struct guard_options rules = { .no_tagger = true }, scalar = { .no_tagger = true, .scalar = true };      /* the tagger's tests are its own */
+    return guard_finder_new(&rules, &finder) != ERR_OK || guard_finder_new(&scalar, &plain) != ERR_OK;
 }
 
 static int teardown(void **state)
