@@ -46,15 +46,18 @@ static bool at_word(str v, size_t at, str word)
     return k == word.n;
 }
 
-/* A word so short that letters drawn at random spell it now and then (one key in some thousands holds "fake", in any case): only as people write it, in
- * one case or with a capital, and where a word may begin. */
+/* A word so short that letters drawn at random spell it now and then, in one case or with a capital: only as people write it, from where a word may begin up to
+ * the next one ("your_key", "myFakeToken"). Of 10,000 keys of 36 letters and digits one held "Todo" before a small letter. */
 static bool at_short(str v, size_t at, str word)
 {
-    if (!at_word(v, at, word) || (at && is(v.p[at - 1], C_UPPER)) || (at && is(v.p[at - 1], C_LOWER) && !is(v.p[at], C_UPPER)))
+    bool camel = at && is(v.p[at - 1], C_LOWER);
+    if (!at_word(v, at, word) || (camel ? !is(v.p[at], C_UPPER) : at && is(v.p[at - 1], C_UPPER | C_DIGIT)))
         return false;
-    size_t upper = 0;
+    size_t upper = 0, end = at + word.n;
     for (size_t k = 0; k < word.n; k++)
         upper += is(v.p[at + k], C_UPPER);
+    if (end < v.n && is(v.p[end], upper == word.n ? C_ALNUM : C_LOWER | C_DIGIT))
+        return false;
     return upper == 0 || upper == word.n || (upper == 1 && is(v.p[at], C_UPPER));
 }
 
