@@ -63,12 +63,12 @@ static inline size_t marks_of(struct scan *s, const struct masks *m, size_t base
     return n;
 }
 
-/* The same of starts of words. */
-static inline size_t words_of(struct scan *s, uint64_t word, size_t base, uint16_t *at)
+/* The same of starts of words, of those that `may` be one. */
+static inline size_t words_of(struct scan *s, uint64_t word, uint64_t may, size_t base, uint16_t *at)
 {
     uint64_t after = word << 1 | s->before >> 63;
     s->before = word;
-    return marks_put(word & ~after, base, at);
+    return marks_put(word & may & ~after, base, at);
 }
 
 static bool opens(char c) { return c == ' ' || c == '\n' || c == '(' || c == '-'; }
@@ -86,11 +86,11 @@ static void masks_plain(const char *p, size_t n, struct masks *m)
     }
 }
 
-static uint64_t words_plain(const char *p, size_t n)
+static uint64_t class_plain(const char *p, size_t n, unsigned classes)
 {
     uint64_t m = 0;
     for (size_t i = 0; i < n; i++)
-        m |= (uint64_t)is(p[i], C_WORD) << i;
+        m |= (uint64_t)is(p[i], classes) << i;
     return m;
 }
 
@@ -127,8 +127,9 @@ static size_t scan_from(struct scan *s, const char *p, size_t n, size_t i, uint1
     struct lines l;
     for (; i < n; i += 64) {
         size_t part = n - i < 64 ? n - i : 64;
-        if (s->what == SCAN_WORDS) {
-            found += words_of(s, words_plain(p + i, part), i, at + found);
+        if (s->what == SCAN_WORDS || s->what == SCAN_NAMES) {
+            uint64_t may = s->what == SCAN_WORDS ? UINT64_MAX : class_plain(p + i, part, C_UPPER | C_HIGH);
+            found += words_of(s, class_plain(p + i, part, C_WORD), may, i, at + found);
         } else if (s->what == SCAN_LINES) {
             lines_plain(p + i, part, &l);
             found += lines_of(s, &l, i, at + found);
@@ -180,6 +181,12 @@ AVX2 static inline uint64_t words_half(const char *p)
     return bits(any(letters_and_digits(v), any(equal(v, '_'), v)));
 }
 
+AVX2 static inline uint64_t names_half(const char *p)
+{
+    __m256i v = half(p);
+    return bits(any(within(v, 'A', 26), v));
+}
+
 AVX2 static inline void lines_half(const char *p, int shift, struct lines *m)
 {
     __m256i v = half(p), small = any(v, _mm256_set1_epi8(0x20));
@@ -200,7 +207,9 @@ AVX2 size_t scan_avx2(struct scan *s, const char *p, size_t n, uint16_t *at)
         found += marks_of(s, &m, i, at + found);
     }
     for (; i + 64 <= n && s->what == SCAN_WORDS; i += 64)
-        found += words_of(s, words_half(p + i) | words_half(p + i + 32) << 32, i, at + found);
+        found += words_of(s, words_half(p + i) | words_half(p + i + 32) << 32, UINT64_MAX, i, at + found);
+    for (; i + 64 <= n && s->what == SCAN_NAMES; i += 64)
+        found += words_of(s, words_half(p + i) | words_half(p + i + 32) << 32, names_half(p + i) | names_half(p + i + 32) << 32, i, at + found);
     for (; i + 64 <= n && s->what == SCAN_LINES; i += 64) {
         struct lines m = { 0 };
         lines_half(p + i, 0, &m);

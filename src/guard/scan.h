@@ -12,10 +12,11 @@ enum { SCAN_LONG = 16, SCAN_CHUNK = 4096 };
 /* What one chunk leaves for the next; all zero at the start of a text. */
 struct scan {
     uint64_t before, digit, token, i, n;    /* the last block's masks: of words, of what shuts them out or of ends of lines, of digits, of token bytes, of two letters */
-    enum scan_for { SCAN_RULES, SCAN_WORDS, SCAN_LINES } what;     /* set by the caller: marks as above, starts of words, see below */
+    enum scan_for { SCAN_RULES, SCAN_WORDS, SCAN_NAMES, SCAN_LINES } what;     /* set by the caller: marks as above, starts of words, see below */
 };
 
-/* SCAN_LINES: the first byte of a line behind another's end, when it is a letter, "_", a quote, "|" or not ASCII, and the s of "ins" in either case: lines of tables and
+/* SCAN_NAMES: starts of words that are A-Z or not ASCII.
+ * SCAN_LINES: the first byte of a line behind another's end, when it is a letter, "_", a quote, "|" or not ASCII, and the s of "ins" in either case: lines of tables and
  * of SQL begin so. */
 typedef size_t scan_fn(struct scan *s, const char *p, size_t n, uint16_t *at);
 

@@ -389,19 +389,19 @@ static size_t word_end(const struct hunt *h, size_t begin)
 
 void tagger_init(struct tagger *t, const struct hunt *h)
 {
-    *t = (struct tagger){ .h = h, .scan = { .what = SCAN_RULES } };
+    *t = (struct tagger){ .h = h, .scan = { .what = SCAN_NAMES } };
     t->last_end = SIZE_MAX / 2; /* near nothing */
     t->base = (size_t)0 - SCAN_CHUNK;
 }
 
-/* The next mark that is a capital or above ASCII, and not before t->next; h->n: there is none. */
+/* The next mark that is not before t->next; h->n: there is none. */
 static size_t next_mark(struct tagger *t)
 {
     const struct hunt *h = t->h;
     for (;;) {
         while (t->i < t->found) {
-            size_t at = t->base + (t->at[t->i++] & (SCAN_IS_LONG - 1));
-            if (at >= t->next && is(h->p[at], C_UPPER | C_HIGH) && (!at || !is(h->p[at - 1], C_WORD)))
+            size_t at = t->base + t->at[t->i++];
+            if (at >= t->next)
                 return at;
         }
         t->base += SCAN_CHUNK;
