@@ -277,7 +277,8 @@ static bool rule_listed(struct hunt *h, size_t at, size_t end)
         return false;
     for (int words = 0; words < 3 && hunt_at(h, i) == ' '; words++) {
         unsigned n;
-        size_t from = i + 1, to = name_end(h, from, &n);        /* reads particles, too */
+        size_t from = i + 1, to;
+        (void)name_end(h, from, &n);                            /* reads particles, too */
         size_t last = from;
         if (!n)
             break;

@@ -106,16 +106,30 @@ static inline size_t lines_of(struct scan *s, const struct lines *m, size_t base
     return marks_put(found, base, at);
 }
 
+static bool starts_line(char c) { return is(c, C_LETTER | C_UNDER) || c == '"' || c == '|'; }
+
+/* Only what lines_of() asks for: starts behind ends, and where an s may end "ins", which is three bytes behind one that is no letter of it; and what the next block needs. */
 static void lines_plain(const char *p, size_t n, struct lines *m)
 {
-    *m = (struct lines){ 0 };
-    for (size_t i = 0; i < n; i++) {
-        char c = p[i], small = (char)(c | 0x20);
-        m->ends |= (uint64_t)(c == '\n') << i;
-        m->starts |= (uint64_t)(is(c, C_LETTER | C_UNDER) || c == '"' || c == '|') << i;
-        m->i |= (uint64_t)(small == 'i') << i;
-        m->n |= (uint64_t)(small == 'n') << i;
-        m->s |= (uint64_t)(small == 's') << i;
+    const uint64_t one = 1;
+    *m = (struct lines){ .starts = starts_line(p[0]) };
+    for (const char *end = p; (end = memchr(end, '\n', n - (size_t)(end - p))); end++) {
+        size_t i = (size_t)(end - p);
+        m->ends |= one << i;
+        m->starts |= i + 1 < n && starts_line(p[i + 1]) ? one << (i + 1) : 0;
+    }
+    for (size_t i = 0; i < n;) {
+        char c = (char)(p[i] | 0x20);
+        if (c == 's') {
+            m->s |= one << i;
+            m->n |= i >= 1 && (p[i - 1] | 0x20) == 'n' ? one << (i - 1) : 0;
+            m->i |= i >= 2 && (p[i - 2] | 0x20) == 'i' ? one << (i - 2) : 0;
+        }
+        i += c == 'n' ? 1 : c == 'i' ? 2 : 3;
+    }
+    for (size_t i = n > 2 ? n - 2 : 0; i < n; i++) {
+        m->n |= (p[i] | 0x20) == 'n' ? one << i : 0;
+        m->i |= (p[i] | 0x20) == 'i' ? one << i : 0;
     }
 }
 

@@ -94,7 +94,7 @@ static bool placeholder_at(str v, size_t i)
 }
 
 /* Of the words above a bit for some of their first bytes, and the same bit for their second ones: both are there at few positions. */
-#define BOTH(upper, bits) [upper] = bits, [(upper) + 32] = bits
+#define BOTH(upper, bits) [upper] = (bits), [(upper) + 32] = (bits)
 static const uint8_t firsts[256] = {
     BOTH('Y', 1), BOTH('T', 1), BOTH('E', 2 | 4), BOTH('X', 2), BOTH('I', 4), BOTH('P', 8), BOTH('C', 16), BOTH('R', 16), BOTH('G', 16), BOTH('D', 32), BOTH('S', 32), BOTH('F', 32),
     BOTH('A', 32), ['0'] = 64, ['1'] = 64, ['.'] = 64, ['*'] = 64, ['{'] = 64, ['['] = 64, ['%'] = 64, [0xE2] = 64, ['<'] = 128, ['$'] = 128, ['_'] = 128,

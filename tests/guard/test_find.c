@@ -319,7 +319,7 @@ static void both_forms_of_the_scan_agree(void **state)
     if (!scan_has_avx2())
         skip();
     uint32_t seed = 7;
-    static const char few[] = "aZ09_-@:= .(\xC3\xA9\n";
+    static const char few[] = "aZ09_-@:= .(\xC3\xA9\n", ins[] = "insINS\nk";
     static char text[3 * SCAN_CHUNK];
     static uint16_t x[SCAN_CHUNK], y[SCAN_CHUNK];
     for (int round = 0; round < 800; round++) {
@@ -327,7 +327,7 @@ static void both_forms_of_the_scan_agree(void **state)
         size_t n = round < 200 ? (size_t)round : sizeof text - (size_t)round;
         for (size_t i = 0; i < n; i++) {
             seed = seed * 1664525 + 1013904223;
-            text[i] = round & 1 ? (char)(seed >> 24) : seed >> 30 ? 'k' : few[(seed >> 16) % (sizeof few - 1)];
+            text[i] = round & 1 ? (char)(seed >> 24) : s.what == SCAN_LINES ? ins[seed >> 29] : seed >> 30 ? 'k' : few[(seed >> 16) % (sizeof few - 1)];
         }
         for (size_t at = 0; at < n; at += SCAN_CHUNK) {
             size_t part = n - at < SCAN_CHUNK ? n - at : SCAN_CHUNK, found = scan_plain(&s, text + at, part, x);
